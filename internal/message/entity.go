@@ -1,0 +1,43 @@
+package message
+
+import "strings"
+
+// Entity returns the fields that go inside the envelope: the message's own
+// Content-* fields (RFC 8551, Section 3.1), all of them, as received and in
+// their order, even where there are two of a kind or no MIME-Version: what
+// that means is up to whoever reads the mail, encrypted or not.
+func (h Header) Entity() Header { return h.filter(Field.goesInside) }
+
+// Outside returns the fields that stay outside: all but Content-* and
+// MIME-Version, which [Envelope] has anew, and Bcc, which is for nobody to see
+// (RFC 5322, Section 3.6.3).
+func (h Header) Outside() Header { return h.filter(Field.staysOutside) }
+
+// Envelope returns the fields that an encrypted message has in place of those
+// that went inside: RFC 8551, Section 3.3. They stand in front of a body from
+// [NewBase64Writer].
+func Envelope() Header {
+	return Header{
+		{"MIME-Version", " 1.0"},
+		{"Content-Type", " application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m"},
+		{"Content-Transfer-Encoding", " base64"},
+		{"Content-Disposition", " attachment; filename=smime.p7m"},
+	}
+}
+
+func (h Header) filter(keep func(Field) bool) Header {
+	var kept Header
+	for _, f := range h {
+		if keep(f) {
+			kept = append(kept, f)
+		}
+	}
+	return kept
+}
+
+// goesInside: RFC 2045, Section 3.
+func (f Field) goesInside() bool { return strings.HasPrefix(lower(f.Name), "content-") }
+
+func (f Field) staysOutside() bool {
+	return !f.goesInside() && !f.Is("MIME-Version") && !f.Is("Bcc") && !f.Is("Resent-Bcc")
+}
