@@ -1,0 +1,132 @@
+package cms
+
+import (
+	"bytes"
+	"crypto/ecdh"
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
+const (
+	// maxCertificate is the longest certificate that is looked at, in octets.
+	// A record in the DNS cannot hold more.
+	maxCertificate = 64 << 10
+
+	// RFC 8551, Section 4.4: shorter RSA keys are for history, and Section 6
+	// warns of a denial of service by longer ones.
+	minRSA = 2048
+	maxRSA = 8192
+)
+
+// A Recipient is somebody to whom an object can be encrypted: a certificate
+// whose key this package can use. Whether it may be used (validity, key usage,
+// address) is for others to say. The zero Recipient is nobody, and a Writer
+// refuses it.
+type Recipient struct {
+	cert *x509.Certificate
+	kind Kind
+	rsa  *rsa.PublicKey  // if kind is RSA
+	ec   *ecdh.PublicKey // if kind is EC
+}
+
+// NewRecipient reads a certificate in DER, of which it keeps a copy. The error
+// says why its key cannot be used; it is an [UnsupportedError] when another
+// reader might.
+func NewRecipient(der []byte) (Recipient, error) {
+	if len(der) > maxCertificate {
+		return Recipient{}, fmt.Errorf("cms: certificate of %d octets is too long", len(der))
+	}
+	der = bytes.Clone(der)
+	sketch, ok := readSketch(der)
+	if !ok {
+		return Recipient{}, errors.New("cms: not a certificate")
+	}
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		return Recipient{}, sketch.explain(err)
+	}
+	r := Recipient{cert: cert}
+	switch key := cert.PublicKey.(type) {
+	case *rsa.PublicKey:
+		r.kind, r.rsa, err = RSA, key, checkRSA(key)
+	case *ecdsa.PublicKey:
+		r.kind = EC
+		r.ec, err = checkEC(key)
+	default:
+		err = sketch.unsupportedKey()
+	}
+	if err != nil {
+		return Recipient{}, err
+	}
+	return r, nil
+}
+
+// checkRSA refuses keys of other sizes, and those that crypto/rsa would refuse
+// only when it is too late, at the first use. With an exponent of 1 the
+// ciphertext is the plaintext.
+func checkRSA(key *rsa.PublicKey) error {
+	if n := key.N.BitLen(); n < minRSA || n > maxRSA {
+		return unsupported("RSA key of %d bits", n)
+	}
+	if key.N.Bit(0) == 0 || key.E < 3 || key.E&1 == 0 {
+		return errors.New("cms: RSA key is not sound")
+	}
+	if int64(key.E) > 1<<31-1 {
+		return unsupported("RSA key with exponent %d", key.E)
+	}
+	return nil
+}
+
+// checkEC leaves the three curves of crypto/ecdh, which checks the point.
+func checkEC(key *ecdsa.PublicKey) (*ecdh.PublicKey, error) {
+	if _, known := schemeOf(key.Curve.Params().Name); !known {
+		return nil, unsupported("curve %s", key.Curve.Params().Name)
+	}
+	point, err := key.ECDH()
+	if err != nil {
+		return nil, fmt.Errorf("cms: elliptic curve key: %w", err)
+	}
+	return point, nil
+}
+
+// Kind is the family of the recipient's key.
+func (r Recipient) Kind() Kind { return r.kind }
+
+// Certificate is the recipient's certificate. It must not be changed.
+func (r Recipient) Certificate() *x509.Certificate { return r.cert }
+
+// Fingerprint is the SHA-256 of the certificate, in lower-case hex. It is
+// empty for the zero Recipient.
+func (r Recipient) Fingerprint() string {
+	if r.cert == nil {
+		return ""
+	}
+	sum := sha256.Sum256(r.cert.Raw)
+	return hex.EncodeToString(sum[:])
+}
+
+// recipientInfo encrypts the content-encryption key to the recipient.
+func (r Recipient) recipientInfo(cek []byte) ([]byte, error) {
+	switch r.kind {
+	case RSA:
+		return keyTransport(r, cek)
+	case EC:
+		return keyAgreement(r, cek)
+	}
+	return nil, errors.New("cms: recipient without a certificate")
+}
+
+// issuerAndSerial is the IssuerAndSerialNumber of RFC 5652, Section 10.2.4: the
+// name that gpgsm insists on. Issuer and number are the very octets of the
+// certificate, since readers compare octets.
+func issuerAndSerial(cert *x509.Certificate) []byte {
+	s, _ := readSketch(cert.Raw)
+	return element(asn1.SEQUENCE, cert.RawIssuer, s.serial)
+}

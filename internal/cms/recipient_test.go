@@ -1,0 +1,193 @@
+package cms
+
+import (
+	"bytes"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/pem"
+	"errors"
+	"math/big"
+	"strings"
+	"testing"
+
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
+func TestNewRecipient(t *testing.T) {
+	for who, kind := range map[string]Kind{"rsa2048": RSA, "rsa4096": RSA, "p256": EC, "p384": EC, "p521": EC} {
+		r := the(t, who).recipient
+		if r.Kind() != kind || len(r.Fingerprint()) != 64 || r.Certificate() == nil {
+			t.Errorf("%s: kind %s, fingerprint %q", who, r.Kind(), r.Fingerprint())
+		}
+	}
+}
+
+func TestZeroRecipient(t *testing.T) {
+	var r Recipient
+	if r.Kind().String() != "none" || r.Certificate() != nil || r.Fingerprint() != "" {
+		t.Errorf("the zero recipient is somebody: %s %q", r.Kind(), r.Fingerprint())
+	}
+}
+
+func TestRecipientKeepsACopy(t *testing.T) {
+	der := bytes.Clone(the(t, "rsa2048").cert().Raw)
+	r, err := NewRecipient(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := r.Fingerprint()
+	clear(der)
+	if r.Fingerprint() != before || r.Certificate().RawIssuer[0] == 0 {
+		t.Error("the recipient changes with the caller's slice")
+	}
+}
+
+// publicKey makes a SubjectPublicKeyInfo.
+func publicKey(algorithm, key []byte) []byte {
+	return element(asn1.SEQUENCE, algorithm, element(asn1.BIT_STRING, []byte{0}, key))
+}
+
+// rsaKey makes one of a modulus and an exponent.
+func rsaKey(n *big.Int, e byte) []byte {
+	modulus := n.Bytes()
+	if modulus[0]&0x80 != 0 {
+		modulus = append([]byte{0}, modulus...)
+	}
+	return publicKey(algorithmID(oidRSA, null()),
+		element(asn1.SEQUENCE, element(asn1.INTEGER, modulus), integer(e)))
+}
+
+// ecKey makes one on a named curve.
+func ecKey(curve string, key []byte) []byte {
+	return publicKey(algorithmID(oidECPublicKey, objectID(curve)), key)
+}
+
+// certificateOf makes a certificate that nobody has signed.
+func certificateOf(serial byte, key []byte) []byte {
+	signature := algorithmID("1.2.840.113549.1.1.11", null())
+	name := element(asn1.SEQUENCE)
+	validity := element(asn1.SEQUENCE,
+		element(asn1.UTCTime, []byte("260101000000Z")), element(asn1.UTCTime, []byte("360101000000Z")))
+	tbs := element(asn1.SEQUENCE, element(field0, integer(2)), integer(serial),
+		signature, name, validity, name, key)
+	return element(asn1.SEQUENCE, tbs, signature, element(asn1.BIT_STRING, make([]byte, 257)))
+}
+
+func TestUnsupportedKeys(t *testing.T) {
+	modulus := func(bits uint) *big.Int {
+		n := new(big.Int).Lsh(big.NewInt(1), bits-1)
+		return n.SetBit(n, 0, 1)
+	}
+	p224, err := ecdsa.GenerateKey(elliptic.P224(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	point, err := p224.PublicKey.Bytes()
+	if err != nil {
+		t.Fatal(err)
+	}
+	octets := make([]byte, 32)
+	for want, key := range map[string][]byte{
+		"RSA key of 1024 bits":       rsaKey(modulus(1024), 3),
+		"RSA key of 2047 bits":       rsaKey(modulus(2047), 3),
+		"RSA key of 8193 bits":       rsaKey(modulus(8193), 3),
+		"RSA-PSS key":                publicKey(algorithmID("1.2.840.113549.1.1.10"), octets),
+		"RSA-OAEP key":               publicKey(algorithmID(oidOAEP), octets),
+		"curve P-224":                ecKey("1.3.132.0.33", point),
+		"Brainpool curve":            ecKey("1.3.36.3.3.2.8.1.1.7", octets),
+		"curve secp256k1":            ecKey("1.3.132.0.10", octets),
+		"elliptic curve 1.3.132.0.1": ecKey("1.3.132.0.1", octets),
+		"parameters of its own":      publicKey(algorithmID(oidECPublicKey, element(asn1.SEQUENCE)), octets),
+		"X25519 key":                 publicKey(algorithmID("1.3.101.110"), octets),
+		"X448 key":                   publicKey(algorithmID("1.3.101.111"), octets),
+		"Ed25519 key":                publicKey(algorithmID("1.3.101.112"), octets),
+		"ML-KEM-768 key":             publicKey(algorithmID("2.16.840.1.101.3.4.4.2"), octets),
+		"key of algorithm 1.2.3.4":   publicKey(algorithmID("1.2.3.4"), octets),
+	} {
+		checkUnsupported(t, want, certificateOf(1, key))
+	}
+	checkUnsupported(t, "negative serial number", certificateOf(0x81, rsaKey(modulus(2048), 3)))
+}
+
+func checkUnsupported(t *testing.T, want string, der []byte) {
+	t.Helper()
+	_, err := NewRecipient(der)
+	var unsupported *UnsupportedError
+	if !errors.As(err, &unsupported) || !strings.Contains(err.Error(), want) {
+		t.Errorf("%s: %v", want, err)
+	}
+}
+
+func TestBadCertificates(t *testing.T) {
+	good := the(t, "p256").cert().Raw
+	even := new(big.Int).Lsh(big.NewInt(1), 2047)
+	odd := new(big.Int).SetBit(even, 0, 1)
+	for name, der := range map[string][]byte{
+		"nothing":              nil,
+		"an empty sequence":    {0x30, 0},
+		"an octet behind it":   append(bytes.Clone(good), 0),
+		"cut short":            good[:len(good)-1],
+		"twice":                append(bytes.Clone(good), good...),
+		"only a key":           the(t, "p256").cert().RawSubjectPublicKeyInfo,
+		"very long":            append(bytes.Clone(good), make([]byte, maxCertificate)...),
+		"an even RSA modulus":  certificateOf(1, rsaKey(new(big.Int).Lsh(big.NewInt(1), 2047), 3)),
+		"an RSA exponent of 1": certificateOf(1, rsaKey(odd, 1)),
+		"an RSA exponent of 4": certificateOf(1, rsaKey(odd, 4)),
+		"no point of P-256":    certificateOf(1, ecKey("1.2.840.10045.3.1.7", make([]byte, 65))),
+	} {
+		_, err := NewRecipient(der)
+		if err == nil || errors.As(err, new(*UnsupportedError)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// The certificates of a real program, for keys that we cannot use.
+func TestUnsupportedOpenSSL(t *testing.T) {
+	t.Parallel()
+	w := newWorkshop(t, "openssl")
+	w.run("openssl", "genpkey", "-algorithm", "ED25519", "-out", "ca.key")
+	w.run("openssl", "req", "-x509", "-new", "-key", "ca.key", "-subj", "/CN=CA", "-out", "ca.crt")
+	for want, how := range map[string][]string{
+		"Brainpool curve":       {"EC", "-pkeyopt", "ec_paramgen_curve:brainpoolP256r1"},
+		"secp256k1":             {"EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"},
+		"parameters of its own": {"EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"},
+		"P-224":                 {"EC", "-pkeyopt", "ec_paramgen_curve:P-224"},
+		"X25519":                {"X25519"},
+		"X448":                  {"X448"},
+		"RSA-PSS":               {"RSA-PSS"},
+		"RSA key of 1024":       {"RSA", "-pkeyopt", "rsa_keygen_bits:1024"},
+		"Ed25519":               {"ED25519"},
+		"Ed448":                 {"ED448"},
+	} {
+		w.run("openssl", append([]string{"genpkey", "-out", "one.key", "-algorithm"}, how...)...)
+		w.run("openssl", "pkey", "-in", "one.key", "-pubout", "-out", "one.pub")
+		text := w.run("openssl", "x509", "-new", "-subj", "/CN=alice", "-force_pubkey", "one.pub", "-CA", "ca.crt", "-CAkey", "ca.key")
+		block, _ := pem.Decode(text)
+		checkUnsupported(t, want, block.Bytes)
+	}
+}
+
+func FuzzNewRecipient(f *testing.F) {
+	for _, who := range []string{"rsa2048", "p256", "p521"} {
+		f.Add(the(f, who).cert().Raw)
+	}
+	f.Add(certificateOf(0x81, ecKey("1.3.36.3.3.2.8.1.1.7", make([]byte, 65))))
+	f.Fuzz(func(t *testing.T, der []byte) {
+		r, err := NewRecipient(der)
+		if err != nil {
+			if r.Kind() != 0 || r.Certificate() != nil {
+				t.Error("a recipient and an error")
+			}
+			return
+		}
+		if !bytes.Equal(r.Certificate().Raw, der) {
+			t.Error("the certificate is not the one given")
+		}
+		// Whoever is accepted can be encrypted to.
+		if _, err := NewWriter(&bytes.Buffer{}, []Recipient{r}); err != nil {
+			t.Errorf("accepted, and then: %v", err)
+		}
+	})
+}

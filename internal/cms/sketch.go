@@ -1,0 +1,116 @@
+package cms
+
+import (
+	"fmt"
+	"strings"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// A sketch is the little of a certificate that tells what kind of key it holds.
+// crypto/x509 reads no certificate at all whose curve it does not know, or
+// whose serial number is negative; yet "there is a key, and we cannot use it"
+// must not be mistaken for "there is no key".
+type sketch struct {
+	serial []byte // the INTEGER
+	key    algorithm
+	curve  string // the named curve, if the key is on one
+}
+
+// readSketch reads a Certificate as far as its SubjectPublicKeyInfo: RFC 5280,
+// Section 4.1. Nothing may follow the certificate.
+func readSketch(der []byte) (s sketch, ok bool) {
+	in := cryptobyte.String(der)
+	var cert, tbs, serial, spki cryptobyte.String
+	if !in.ReadASN1(&cert, asn1.SEQUENCE) || !in.Empty() ||
+		!cert.ReadASN1(&tbs, asn1.SEQUENCE) ||
+		!tbs.SkipOptionalASN1(field0) || // version
+		!tbs.ReadASN1Element(&serial, asn1.INTEGER) ||
+		!tbs.SkipASN1(asn1.SEQUENCE) || // signature
+		!tbs.SkipASN1(asn1.SEQUENCE) || // issuer
+		!tbs.SkipASN1(asn1.SEQUENCE) || // validity
+		!tbs.SkipASN1(asn1.SEQUENCE) || // subject
+		!tbs.ReadASN1(&spki, asn1.SEQUENCE) ||
+		!readAlgorithm(&spki, &s.key) {
+		return sketch{}, false
+	}
+	s.serial = serial
+	if s.key.id == oidECPublicKey {
+		parameters := s.key.parameters
+		readOID(&parameters, &s.curve)
+	}
+	return s, true
+}
+
+// explain says why crypto/x509 could not read the certificate: the cause that
+// we know, if it is one, or else the error of x509.
+func (s sketch) explain(err error) error {
+	switch {
+	case s.key.id == oidECPublicKey && !goCurves[s.curve]:
+		return s.unsupportedKey()
+	case s.negative():
+		return unsupported("certificate with a negative serial number")
+	}
+	return fmt.Errorf("cms: reading certificate: %w", err)
+}
+
+func (s sketch) negative() bool {
+	var contents cryptobyte.String
+	serial := cryptobyte.String(s.serial)
+	return serial.ReadASN1(&contents, asn1.INTEGER) && len(contents) > 0 && contents[0]&0x80 != 0
+}
+
+// unsupportedKey names a key that this package does not do.
+func (s sketch) unsupportedKey() error {
+	if s.key.id == oidECPublicKey {
+		return unsupported("%s", curveName(s.curve))
+	}
+	if name, known := otherKeys[s.key.id]; known {
+		return unsupported("%s", name)
+	}
+	return unsupported("key of algorithm %s", s.key.id)
+}
+
+func curveName(dotted string) string {
+	switch {
+	case dotted == "":
+		return "elliptic curve with parameters of its own"
+	case strings.HasPrefix(dotted, "1.3.36.3.3.2.8.1.1."):
+		return "Brainpool curve"
+	case dotted == "1.3.132.0.10":
+		return "curve secp256k1"
+	case dotted == "1.3.132.0.33":
+		return "curve P-224"
+	}
+	return "elliptic curve " + dotted
+}
+
+// goCurves are the named curves that crypto/x509 reads: RFC 5480,
+// Section 2.1.1.1.
+var goCurves = map[string]bool{
+	"1.3.132.0.33":        true, // P-224
+	"1.2.840.10045.3.1.7": true, // P-256
+	"1.3.132.0.34":        true, // P-384
+	"1.3.132.0.35":        true, // P-521
+}
+
+// otherKeys names the keys of S/MIME certificates that cannot be encrypted to,
+// or not by us.
+var otherKeys = map[string]string{
+	"1.3.101.110":             "X25519 key", // RFC 8410, Section 3
+	"1.3.101.111":             "X448 key",
+	"1.3.101.112":             "Ed25519 key, which can only sign,",
+	"1.3.101.113":             "Ed448 key, which can only sign,",
+	"1.2.840.113549.1.1.10":   "RSA-PSS key, which can only sign,", // RFC 4055, Section 3
+	oidOAEP:                   "RSA-OAEP key",                      // RFC 4055, Section 4
+	"1.2.840.10040.4.1":       "DSA key, which can only sign,",
+	"1.3.132.1.12":            "ECDH key", // RFC 5480, Section 2.1.2
+	"1.3.132.1.13":            "ECMQV key",
+	"2.16.840.1.101.3.4.4.1":  "ML-KEM-512 key",
+	"2.16.840.1.101.3.4.4.2":  "ML-KEM-768 key",
+	"2.16.840.1.101.3.4.4.3":  "ML-KEM-1024 key",
+	"2.16.840.1.101.3.4.3.17": "ML-DSA-44 key, which can only sign,",
+	"2.16.840.1.101.3.4.3.18": "ML-DSA-65 key, which can only sign,",
+	"2.16.840.1.101.3.4.3.19": "ML-DSA-87 key, which can only sign,",
+}

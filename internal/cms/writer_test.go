@@ -1,0 +1,401 @@
+package cms
+
+import (
+	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/elliptic"
+	"crypto/rand"
+	"encoding/asn1"
+	"errors"
+	"fmt"
+	"io"
+	"math/big"
+	"strings"
+	"testing"
+
+	"go.mozilla.org/pkcs7"
+)
+
+var allKinds = []string{"rsa2048", "rsa4096", "p256", "p384", "p521"}
+
+func TestRoundTrip(t *testing.T) {
+	for _, who := range allKinds {
+		t.Run(who, func(t *testing.T) {
+			p := the(t, who)
+			for _, size := range []int{0, 1, 15, 16, 17, 4095, bufferSize - 1, bufferSize, bufferSize + 1, 1 << 20} {
+				for _, piece := range []int{1 << 30, 4093, 7} {
+					content := randomOctets(size)
+					object := encrypt(t, content, piece, p)
+					checkOpens(t, object, content, p)
+				}
+			}
+		})
+	}
+}
+
+func checkOpens(t *testing.T, object, content []byte, p person) {
+	t.Helper()
+	got, err := Decrypt(object, p.cert(), p.key)
+	if err != nil {
+		t.Fatalf("%d octets: %v", len(content), err)
+	}
+	if !bytes.Equal(got, content) {
+		t.Fatalf("%d octets come out as other %d", len(content), len(got))
+	}
+	if !isEncrypted(object) {
+		t.Fatalf("%d octets: the scanner does not know it", len(content))
+	}
+}
+
+func TestSeveralRecipients(t *testing.T) {
+	content := []byte("Content-Type: text/plain\r\n\r\nHello\r\n")
+	var all []person
+	for _, who := range allKinds {
+		all = append(all, the(t, who))
+	}
+	object := encrypt(t, content, 10, all...)
+	for _, p := range all {
+		checkOpens(t, object, content, p)
+	}
+	other, err := rsaPerson("mallory", 2048)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Decrypt(object, other.cert(), other.key); !errors.Is(err, ErrNotRecipient) {
+		t.Errorf("for somebody else: %v, want ErrNotRecipient", err)
+	}
+}
+
+// What the standard's own ASN.1 package, which takes DER only, sees.
+type (
+	derContentInfo struct {
+		Type    asn1.ObjectIdentifier
+		Content derEnvelopedData `asn1:"explicit,tag:0"`
+	}
+	derEnvelopedData struct {
+		Version    int
+		Recipients []asn1.RawValue `asn1:"set"`
+		Content    derContent
+	}
+	derContent struct {
+		Type      asn1.ObjectIdentifier
+		Algorithm struct {
+			ID asn1.ObjectIdentifier
+			IV []byte
+		}
+		Ciphertext []byte `asn1:"tag:0"`
+	}
+	derKeyTransport struct {
+		Version   int
+		Recipient derIssuerAndSerial
+		Algorithm struct {
+			ID         asn1.ObjectIdentifier
+			Parameters asn1.RawValue
+		}
+		Key []byte
+	}
+	derKeyAgreement struct {
+		Version    int
+		Originator struct {
+			Algorithm struct{ ID asn1.ObjectIdentifier }
+			Point     asn1.BitString
+		} `asn1:"explicit,tag:0"`
+		Algorithm struct {
+			ID   asn1.ObjectIdentifier
+			Wrap struct{ ID asn1.ObjectIdentifier }
+		}
+		Keys []struct {
+			Recipient derIssuerAndSerial
+			Key       []byte
+		}
+	}
+	derIssuerAndSerial struct {
+		Issuer asn1.RawValue
+		Serial *big.Int
+	}
+)
+
+func parseObject(t *testing.T, object []byte) derEnvelopedData {
+	t.Helper()
+	var info derContentInfo
+	rest, err := asn1.Unmarshal(object, &info)
+	if err != nil || len(rest) > 0 {
+		t.Fatalf("not DER: %v, %d octets behind it", err, len(rest))
+	}
+	if got := info.Type.String(); got != oidEnvelopedData {
+		t.Fatalf("content type %s", got)
+	}
+	return info.Content
+}
+
+func TestFormRSA(t *testing.T) {
+	p := the(t, "rsa2048")
+	env := parseObject(t, encrypt(t, make([]byte, 100), 100, p))
+	if env.Version != 0 || len(env.Recipients) != 1 {
+		t.Fatalf("version %d, %d recipients", env.Version, len(env.Recipients))
+	}
+	c := env.Content
+	if c.Type.String() != oidData || c.Algorithm.ID.String() != oidAES256CBC ||
+		len(c.Algorithm.IV) != 16 || len(c.Ciphertext) != 112 {
+		t.Errorf("content %+v", c)
+	}
+	var ktri derKeyTransport
+	if _, err := asn1.Unmarshal(env.Recipients[0].FullBytes, &ktri); err != nil {
+		t.Fatal(err)
+	}
+	if ktri.Version != 0 || ktri.Algorithm.ID.String() != oidRSA || len(ktri.Key) != 256 {
+		t.Errorf("key transport %+v", ktri)
+	}
+	if got := ktri.Algorithm.Parameters.FullBytes; !bytes.Equal(got, []byte{5, 0}) {
+		t.Errorf("parameters of RSA are %x, want NULL", got)
+	}
+	checkName(t, ktri.Recipient, p)
+}
+
+func TestFormEC(t *testing.T) {
+	for who, scheme := range map[string]string{
+		"p256": oidECDHSHA256, "p384": oidECDHSHA384, "p521": oidECDHSHA512,
+	} {
+		p := the(t, who)
+		env := parseObject(t, encrypt(t, nil, 1, p))
+		if env.Version != 2 {
+			t.Errorf("%s: version %d", who, env.Version)
+		}
+		kari := parseKeyAgreement(t, env.Recipients[0].FullBytes)
+		if kari.Version != 3 || kari.Originator.Algorithm.ID.String() != oidECPublicKey ||
+			kari.Algorithm.ID.String() != scheme || kari.Algorithm.Wrap.ID.String() != oidAES256Wrap ||
+			len(kari.Keys) != 1 || len(kari.Keys[0].Key) != 40 {
+			t.Errorf("%s: key agreement %+v", who, kari)
+		}
+		checkName(t, kari.Keys[0].Recipient, p)
+	}
+}
+
+// parseKeyAgreement reads a KeyAgreeRecipientInfo. The implicit [1] of the
+// originator's key inside the explicit [0] is more than struct tags can say.
+func parseKeyAgreement(t *testing.T, der []byte) derKeyAgreement {
+	t.Helper()
+	start := bytes.Index(der, algorithmID(oidECPublicKey)) - 2
+	if der[start] != 0xa1 { // a longer point, and a length of two octets
+		start--
+	}
+	der = bytes.Clone(der)
+	der[start] = 0x30
+	var kari derKeyAgreement
+	if rest, err := asn1.UnmarshalWithParams(der, &kari, "tag:1"); err != nil || len(rest) > 0 {
+		t.Fatalf("key agreement: %v", err)
+	}
+	return kari
+}
+
+func checkName(t *testing.T, got derIssuerAndSerial, p person) {
+	t.Helper()
+	if !bytes.Equal(got.Issuer.FullBytes, p.cert().RawIssuer) || got.Serial.Cmp(p.cert().SerialNumber) != 0 {
+		t.Errorf("recipient is named %x %v", got.Issuer.FullBytes, got.Serial)
+	}
+}
+
+func TestRecipientsInOrder(t *testing.T) {
+	env := parseObject(t, encrypt(t, nil, 1, the(t, "p521"), the(t, "p256"), the(t, "rsa4096"), the(t, "rsa2048"), the(t, "p256")))
+	if len(env.Recipients) != 4 {
+		t.Errorf("%d recipients, want 4: the same one twice counts once", len(env.Recipients))
+	}
+	for i := 1; i < len(env.Recipients); i++ {
+		if bytes.Compare(env.Recipients[i-1].FullBytes, env.Recipients[i].FullBytes) >= 0 {
+			t.Errorf("recipient %d is out of order", i)
+		}
+	}
+	if env.Recipients[0].FullBytes[0] != 0x30 {
+		t.Error("an RSA recipient does not come first")
+	}
+}
+
+func TestFreshKeys(t *testing.T) {
+	p := the(t, "rsa2048")
+	a, b := parseObject(t, encrypt(t, nil, 1, p)), parseObject(t, encrypt(t, nil, 1, p))
+	if bytes.Equal(a.Content.Algorithm.IV, b.Content.Algorithm.IV) {
+		t.Error("the same initialization vector twice")
+	}
+	if bytes.Equal(a.Content.Ciphertext, b.Content.Ciphertext) {
+		t.Error("the same ciphertext twice")
+	}
+}
+
+func TestNewWriterRefuses(t *testing.T) {
+	var crowd []Recipient
+	for i := range maxRecipients + 1 {
+		p, err := ecPerson(fmt.Sprint("one of many ", i), elliptic.P256())
+		if err != nil {
+			t.Fatal(err)
+		}
+		crowd = append(crowd, p.recipient)
+	}
+	for name, to := range map[string][]Recipient{
+		"nobody":              nil,
+		"the zero recipient":  {{}},
+		"one of them is zero": {the(t, "p256").recipient, {}},
+		"too many":            crowd,
+	} {
+		if _, err := NewWriter(io.Discard, to); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+	if _, err := NewWriter(io.Discard, crowd[1:]); err != nil {
+		t.Errorf("as many as may be: %v", err)
+	}
+}
+
+func TestClosed(t *testing.T) {
+	w, err := NewWriter(io.Discard, []Recipient{the(t, "p256").recipient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := w.Close(); err == nil {
+		t.Error("closed twice without an error")
+	}
+	if _, err := w.Write([]byte("x")); err == nil {
+		t.Error("written after Close without an error")
+	}
+}
+
+// A fullSpool takes some octets and no more.
+type fullSpool struct {
+	room int
+	err  error
+}
+
+func (s *fullSpool) Write(p []byte) (int, error) {
+	n := min(s.room, len(p))
+	s.room -= n
+	if n < len(p) {
+		return n, s.err
+	}
+	return n, nil
+}
+
+func TestSpoolFails(t *testing.T) {
+	full := errors.New("disk full")
+	for name, spool := range map[string]*fullSpool{
+		"at once":          {0, full},
+		"later":            {bufferSize + 5, full},
+		"without a reason": {bufferSize + 5, nil},
+	} {
+		w, err := NewWriter(spool, []Recipient{the(t, "p256").recipient})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, err = io.Copy(w, io.LimitReader(rand.Reader, 3*bufferSize))
+		if err == nil || spool.err != nil && !errors.Is(err, spool.err) {
+			t.Errorf("%s: Write: %v", name, err)
+		}
+		if _, err := w.Write([]byte("x")); err == nil {
+			t.Errorf("%s: written afterwards", name)
+		}
+		if head, _, err := w.Close(); err == nil || head != nil {
+			t.Errorf("%s: closed as if all were well", name)
+		}
+	}
+}
+
+func TestSpoolFailsAtClose(t *testing.T) {
+	w, err := NewWriter(&fullSpool{15, io.ErrShortWrite}, []Recipient{the(t, "p256").recipient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := io.Copy(w, strings.NewReader("short")); err != nil {
+		t.Fatal(err)
+	}
+	if head, _, err := w.Close(); err == nil || head != nil {
+		t.Error("closed as if all were well")
+	}
+}
+
+// Content of another author's library: it opens what we write for RSA.
+func TestMozillaOpens(t *testing.T) {
+	p := the(t, "rsa2048")
+	content := randomOctets(10000)
+	object, err := pkcs7.Parse(encrypt(t, content, 999, p))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := object.Decrypt(p.cert(), p.key)
+	if err != nil || !bytes.Equal(got, content) {
+		t.Errorf("mozilla/pkcs7: %d octets, %v", len(got), err)
+	}
+}
+
+func TestConstantMemory(t *testing.T) {
+	piece := make([]byte, 65535) // as a milter's chunks
+	write := func(megabytes int) float64 {
+		return testing.AllocsPerRun(3, func() {
+			w, err := NewWriter(io.Discard, []Recipient{the(t, "p256").recipient})
+			if err != nil {
+				t.Fatal(err)
+			}
+			for n := 0; n < megabytes<<20; n += len(piece) {
+				w.Write(piece)
+			}
+			if _, _, err := w.Close(); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	small, large := write(1), write(25)
+	if large > small+2 {
+		t.Errorf("25 MB take %v allocations, 1 MB takes %v", large, small)
+	}
+	t.Logf("%v allocations for 25 MB", large)
+}
+
+func TestWriteDoesNotAllocate(t *testing.T) {
+	w, err := NewWriter(io.Discard, []Recipient{the(t, "p256").recipient})
+	if err != nil {
+		t.Fatal(err)
+	}
+	piece := make([]byte, 65535)
+	if n := testing.AllocsPerRun(10, func() { w.Write(piece) }); n > 0 {
+		t.Errorf("a Write takes %v allocations", n)
+	}
+	if piece[0] != 0 || piece[65534] != 0 {
+		t.Error("Write changes what it is given")
+	}
+}
+
+// BenchmarkWriter encrypts 25 MB, beside the cipher alone.
+func BenchmarkWriter(b *testing.B) {
+	const size = 25 << 20
+	piece := make([]byte, 65536)
+	b.Run("cms", func(b *testing.B) {
+		to := []Recipient{the(b, "rsa2048").recipient}
+		b.SetBytes(size)
+		b.ReportAllocs()
+		for b.Loop() {
+			w, err := NewWriter(io.Discard, to)
+			if err != nil {
+				b.Fatal(err)
+			}
+			for range size / len(piece) {
+				w.Write(piece)
+			}
+			w.Close()
+		}
+	})
+	b.Run("cipher", func(b *testing.B) {
+		block, err := aes.NewCipher(make([]byte, keySize))
+		if err != nil {
+			b.Fatal(err)
+		}
+		mode := cipher.NewCBCEncrypter(block, make([]byte, aes.BlockSize))
+		b.SetBytes(size)
+		b.ReportAllocs()
+		for b.Loop() {
+			for range size / len(piece) {
+				mode.CryptBlocks(piece, piece)
+			}
+		}
+	})
+}
