@@ -1,0 +1,315 @@
+package dnssec
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"io"
+	"net"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/miekg/dns"
+)
+
+// A peer is one end of a TCP connection that behaves as a test wants. It reads
+// a query and gets the reply that would be right.
+type peer func(conn net.Conn, query *dns.Msg, right []byte)
+
+// listen serves connections with a peer, one query after the other.
+func listen(t *testing.T, p peer) (addr string, conns *atomic.Int32) {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	conns = new(atomic.Int32)
+	go func() {
+		for {
+			conn, err := l.Accept()
+			if err != nil {
+				return
+			}
+			conns.Add(1)
+			go func() {
+				defer conn.Close()
+				for {
+					query, ok := readQuery(conn)
+					if !ok {
+						return
+					}
+					p(conn, query, rightReply(query))
+				}
+			}()
+		}
+	}()
+	return l.Addr().String(), conns
+}
+
+func readQuery(conn net.Conn) (*dns.Msg, bool) {
+	var length [2]byte
+	if _, err := io.ReadFull(conn, length[:]); err != nil {
+		return nil, false
+	}
+	raw := make([]byte, binary.BigEndian.Uint16(length[:]))
+	if _, err := io.ReadFull(conn, raw); err != nil {
+		return nil, false
+	}
+	m := new(dns.Msg)
+	return m, m.Unpack(raw) == nil
+}
+
+func rightReply(query *dns.Msg) []byte {
+	m := new(dns.Msg).SetReply(query)
+	m.Answer = []dns.RR{&dns.A{Hdr: dns.RR_Header{Name: query.Question[0].Name, Rrtype: dns.TypeA, Class: 1, Ttl: 60}, A: net.IPv4(192, 0, 2, 1)}}
+	raw, err := m.Pack()
+	if err != nil {
+		panic(err)
+	}
+	return raw
+}
+
+func write(conn net.Conn, raw []byte) {
+	conn.Write(append(binary.BigEndian.AppendUint16(nil, uint16(len(raw))), raw...))
+}
+
+func right(conn net.Conn, _ *dns.Msg, raw []byte) { write(conn, raw) }
+
+// changed is a peer that changes the reply first.
+func changed(f func(m *dns.Msg)) peer {
+	return func(conn net.Conn, query *dns.Msg, raw []byte) {
+		m := new(dns.Msg)
+		if m.Unpack(raw) == nil {
+			f(m)
+			raw, _ = m.Pack()
+			write(conn, raw)
+		}
+	}
+}
+
+func rawly(f func(raw []byte) []byte) peer {
+	return func(conn net.Conn, _ *dns.Msg, raw []byte) { write(conn, f(raw)) }
+}
+
+var mailA = question{must("mail.good.test."), typeA}
+
+func servers(addrs ...string) upstreams {
+	var u upstreams
+	for _, a := range addrs {
+		u.servers = append(u.servers, newUpstream(a, 300*time.Millisecond))
+	}
+	return u
+}
+
+func TestReplies(t *testing.T) {
+	for _, c := range []struct {
+		what string
+		peer peer
+		why  string // empty: it is one
+	}{
+		{"right", right, ""},
+		{"upper case", changed(func(m *dns.Msg) { m.Question[0].Name = "MAIL.GOOD.TEST." }), ""},
+		{"no such name", changed(func(m *dns.Msg) { m.Rcode = dns.RcodeNameError }), ""},
+		{"one octet at a time", func(conn net.Conn, _ *dns.Msg, raw []byte) {
+			for _, b := range append(binary.BigEndian.AppendUint16(nil, uint16(len(raw))), raw...) {
+				conn.Write([]byte{b})
+			}
+		}, ""},
+		{"60 KB", changed(func(m *dns.Msg) {
+			for range 240 {
+				m.Answer = append(m.Answer, &dns.TXT{Hdr: dns.RR_Header{Name: "x.", Rrtype: dns.TypeTXT, Class: 1}, Txt: []string{strings.Repeat("x", 240)}})
+			}
+		}), ""},
+		{"another ID", changed(func(m *dns.Msg) { m.Id++ }), "another ID"},
+		{"a query", changed(func(m *dns.Msg) { m.Response = false }), "is a query"},
+		{"another opcode", changed(func(m *dns.Msg) { m.Opcode = dns.OpcodeUpdate }), "another opcode"},
+		{"truncated, over TCP", changed(func(m *dns.Msg) { m.Truncated, m.Answer = true, nil }), "truncated"},
+		{"another name", changed(func(m *dns.Msg) { m.Question[0].Name = "mail.evil.test." }), "another question"},
+		{"another type", changed(func(m *dns.Msg) { m.Question[0].Qtype = dns.TypeAAAA }), "another question"},
+		{"another class", changed(func(m *dns.Msg) { m.Question[0].Qclass = dns.ClassCHAOS }), "another question"},
+		{"no question", changed(func(m *dns.Msg) { m.Question = nil }), "another question"},
+		{"two questions", changed(func(m *dns.Msg) { m.Question = append(m.Question, m.Question[0]) }), "another question"},
+		{"SERVFAIL", changed(func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }), "SERVFAIL"},
+		{"SERVFAIL, explained", changed(func(m *dns.Msg) {
+			m.Rcode = dns.RcodeServerFailure
+			m.SetEdns0(1232, true)
+			m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_EDE{InfoCode: 9, ExtraText: "do\nevil"})
+		}), "SERVFAIL, extended error 9 (DNSKEY Missing)"},
+		{"REFUSED", changed(func(m *dns.Msg) { m.Rcode = dns.RcodeRefused }), "REFUSED"},
+		{"an unknown code", changed(func(m *dns.Msg) { m.SetEdns0(1232, true); m.Rcode = 3000 }), "RCODE3000"},
+		{"nothing", rawly(func([]byte) []byte { return nil }), "malformed"},
+		{"half a header", rawly(func(raw []byte) []byte { return raw[:7] }), "malformed"},
+		{"a message cut short", rawly(func(raw []byte) []byte { return raw[:len(raw)-3] }), "malformed"},
+		{"fewer records than it says", rawly(func(raw []byte) []byte { raw[7]++; return raw }), "malformed"},
+		{"a record less, and none missing it", rawly(func(raw []byte) []byte { raw[9]++; return raw }), "malformed"},
+		{"less than the length says", func(conn net.Conn, _ *dns.Msg, raw []byte) {
+			conn.Write(append([]byte{0xff, 0xff}, raw...))
+			conn.Close()
+		}, "shorter than it says"},
+		{"nothing before the end", func(conn net.Conn, _ *dns.Msg, _ []byte) { conn.Close() }, "EOF"},
+		{"silence", func(net.Conn, *dns.Msg, []byte) {}, "timeout"},
+	} {
+		t.Run(c.what, func(t *testing.T) {
+			addr, _ := listen(t, c.peer)
+			u := servers(addr)
+			defer u.close()
+			r, err := u.ask(context.Background(), mailA)
+			switch {
+			case c.why == "" && (err != nil || len(find(r.answer, mailA.name, typeA).data) != 1):
+				t.Errorf("%v", err)
+			case c.why != "" && (err == nil || !strings.Contains(err.Error(), c.why)):
+				t.Errorf("%v, want %q", err, c.why)
+			}
+		})
+	}
+}
+
+func TestQuery(t *testing.T) {
+	raw, err := newQuery(4711, question{must("MAIL.Good.test."), typeSMIMEA})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := new(dns.Msg)
+	if err := m.Unpack(raw); err != nil {
+		t.Fatal(err)
+	}
+	opt := m.IsEdns0()
+	if !m.RecursionDesired || !m.CheckingDisabled || m.AuthenticatedData || opt == nil || !opt.Do() {
+		t.Errorf("RD, CD and DO, and not AD, should be set: %v", m)
+	}
+	if q := m.Question[0]; q.Name != "mail.good.test." || q.Qtype != 53 || q.Qclass != 1 || m.Id != 4711 {
+		t.Errorf("%v", m)
+	}
+}
+
+func TestConnectionIsKept(t *testing.T) {
+	addr, conns := listen(t, right)
+	u := servers(addr)
+	defer u.close()
+	for range 5 {
+		if _, err := u.ask(context.Background(), mailA); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections for five questions", n)
+	}
+}
+
+func TestConnectionClosedWhileIdle(t *testing.T) {
+	addr, conns := listen(t, func(conn net.Conn, _ *dns.Msg, raw []byte) { write(conn, raw); conn.Close() })
+	u := servers(addr)
+	defer u.close()
+	for range 3 {
+		if _, err := u.ask(context.Background(), mailA); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := conns.Load(); n != 3 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// A reply to an older question must not be waiting on a connection.
+func TestConnectionIsGivenUpAfterSilence(t *testing.T) {
+	var asked atomic.Int32
+	addr, conns := listen(t, func(conn net.Conn, _ *dns.Msg, raw []byte) {
+		if asked.Add(1) == 1 {
+			time.Sleep(400 * time.Millisecond)
+		}
+		write(conn, raw)
+	})
+	u := servers(addr)
+	defer u.close()
+	if _, err := u.ask(context.Background(), mailA); err == nil {
+		t.Error("an answer came too late, and was taken")
+	}
+	if _, err := u.ask(context.Background(), mailA); err != nil {
+		t.Errorf("the next question: %v", err)
+	}
+	if n := conns.Load(); n != 2 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+func TestNextServer(t *testing.T) {
+	good, _ := listen(t, right)
+	mute, _ := listen(t, func(net.Conn, *dns.Msg, []byte) {})
+	failing, asked := listen(t, changed(func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }))
+	gone, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	gone.Close()
+	for what, first := range map[string]string{"silent": mute, "failing": failing, "gone": gone.Addr().String()} {
+		u := servers(first, good)
+		if _, err := u.ask(context.Background(), mailA); err != nil {
+			t.Errorf("the first is %s: %v", what, err)
+		}
+		start := time.Now()
+		if _, err := u.ask(context.Background(), mailA); err != nil || time.Since(start) > 200*time.Millisecond {
+			t.Errorf("the first is %s, for the second time: %v after %v", what, err, time.Since(start))
+		}
+		u.close()
+	}
+	if asked.Load() == 0 {
+		t.Error("the failing server was not asked")
+	}
+}
+
+func TestAllServersFail(t *testing.T) {
+	failing, _ := listen(t, changed(func(m *dns.Msg) { m.Rcode = dns.RcodeServerFailure }))
+	u := servers(failing, failing)
+	defer u.close()
+	_, err := u.ask(context.Background(), mailA)
+	var rcode *rcodeError
+	if !errors.As(err, &rcode) || !strings.Contains(err.Error(), failing) {
+		t.Errorf("%v", err)
+	}
+	if _, err := (upstreams{}).ask(context.Background(), mailA); err == nil {
+		t.Error("nobody answered")
+	}
+}
+
+// A caller without time left says nothing about a server.
+func TestImpatienceIsNotSilence(t *testing.T) {
+	mute, _ := listen(t, func(net.Conn, *dns.Msg, []byte) {})
+	u := servers(mute)
+	defer u.close()
+	ctx, cancel := context.WithTimeout(context.Background(), 20*time.Millisecond)
+	defer cancel()
+	if _, err := u.ask(ctx, mailA); err == nil {
+		t.Error("an answer from a silent server")
+	}
+	if u.servers[0].isDown() {
+		t.Error("the server counts as silent")
+	}
+}
+
+// The whole way over TCP, with a stub between the sockets and the world.
+func TestOverTCP(t *testing.T) {
+	w := sound(t)
+	addr, _ := listen(t, func(conn net.Conn, query *dns.Msg, _ []byte) {
+		w.mu.Lock()
+		m := w.answer(question{must(query.Question[0].Name), query.Question[0].Qtype})
+		w.mu.Unlock()
+		m.Id, m.Question = query.Id, query.Question
+		raw, err := m.Pack()
+		if err != nil {
+			t.Error(err)
+		}
+		write(conn, raw)
+	})
+	v, err := New(Options{Servers: []string{addr}, Anchors: w.anchors(), Now: func() time.Time { return noon }})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	a := v.Lookup(context.Background(), "a._smimecert.good.test", TypeSMIMEA)
+	if a.Status != Secure || len(a.Data) != 1 || Present(TypeSMIMEA, a.Data[0]) != "3 0 0 aabb" {
+		t.Errorf("%v %v (%v)", a.Status, a.Data, a.Why)
+	}
+}

@@ -1,0 +1,158 @@
+// Package dnssec gets answers from the DNS that one may believe.
+//
+// It is a validating stub resolver (RFC 4033, Section 7; RFC 4035, Section 5).
+// It asks a recursive resolver over TCP, with the DO and CD bits set, for a
+// record set and for everything that proves it, and checks the proof in this
+// process: from the trust anchor through DS and DNSKEY down to the answer, or
+// to the proof that there is none. What the resolver says of itself, the AD
+// bit above all, is believed nowhere.
+//
+// The outcome is a value, [Answer], never an error: "there is nothing", "could
+// not find out" and "forged" lead to different actions and must not be mixed
+// up. Every zero value is the cautious one.
+//
+// No type of a DNS library leaves this package: names are presentation
+// strings, data is RDATA in wire form.
+package dnssec
+
+import (
+	"context"
+	"time"
+)
+
+// A Resolver answers one question. [Validator] is the real one, [Fake] one for tests.
+type Resolver interface {
+	// Lookup asks for the record set of a type at a name. It returns when
+	// ctx is done at the latest, and says so in the answer.
+	Lookup(ctx context.Context, name string, qtype uint16) Answer
+}
+
+// A Status says how far an answer may be believed (RFC 4035, Section 4.3).
+type Status uint8
+
+const (
+	// Indeterminate: it could not be found out. Nobody answered, or not with
+	// what a proof needs.
+	Indeterminate Status = iota
+	// Bogus: there should be a proof, and it is missing, broken or expired.
+	Bogus
+	// Insecure: it is proven that nothing here is signed.
+	Insecure
+	// Secure: proven from the trust anchor to the answer.
+	Secure
+)
+
+// String returns the lower-case word that the commands print.
+func (s Status) String() string {
+	switch s {
+	case Bogus:
+		return "bogus"
+	case Insecure:
+		return "insecure"
+	case Secure:
+		return "secure"
+	}
+	return "indeterminate"
+}
+
+// An Outcome says what an answer holds. Data, NoData and NXDomain mean no
+// more than the Status beside them: only with Secure are they proven.
+type Outcome uint8
+
+const (
+	// Failed: there is no answer.
+	Failed Outcome = iota
+	// Data: the record set exists.
+	Data
+	// NoData: the name exists and has no records of the type.
+	NoData
+	// NXDomain: the name does not exist.
+	NXDomain
+)
+
+// String returns the lower-case word that the commands print.
+func (o Outcome) String() string {
+	switch o {
+	case Data:
+		return "data"
+	case NoData:
+		return "nodata"
+	case NXDomain:
+		return "nxdomain"
+	}
+	return "failed"
+}
+
+// An Answer is what became of one question. The zero Answer is a failed lookup.
+type Answer struct {
+	Status  Status
+	Outcome Outcome
+
+	// Data is the RDATA of the record set, without duplicates. It is nil
+	// unless the answer is Secure, so that a caller cannot use what was not
+	// proven.
+	Data [][]byte
+
+	// Unproven is RDATA that came with an insecure or bogus answer. It is for
+	// display, and for what need not be proven; never for a key.
+	Unproven [][]byte
+
+	// Wildcard says that the data was expanded from a wildcard: it speaks for
+	// many names, not for this one (RFC 4034, Section 3.1.3).
+	Wildcard bool
+
+	// Denied is, for a Secure NXDomain, the closest name proven not to exist:
+	// the next closer name of RFC 5155, Section 1.3.
+	Denied string
+
+	// Expires is when the answer must be forgotten: no later than any TTL,
+	// signature or key it rests on (RFC 4035, Section 5.3.3).
+	Expires time.Time
+
+	// Chain lists the zones and aliases that the answer went through, in order.
+	Chain []Link
+
+	// Evidence holds the messages that prove the answer, in wire form, when
+	// the resolver was asked to keep them.
+	Evidence [][]byte
+
+	// Why explains everything that is not Secure: zone, record set and the
+	// rule that was broken. It is nil for a Secure answer.
+	Why error
+}
+
+// A Link is one step on the way to an answer: a zone whose keys were proven
+// (or proven to be absent), or an alias that was followed.
+type Link struct {
+	Kind   LinkKind
+	Name   string // the zone's apex, or the owner of the alias
+	Target string // where the alias leads; empty for a zone
+	Status Status
+	Note   string // for people: which key proved it, or why nothing did
+}
+
+// A LinkKind tells the kinds of [Link] apart.
+type LinkKind uint8
+
+const (
+	Zone LinkKind = iota
+	CNAME
+	DNAME
+)
+
+// String returns the lower-case word that the commands print.
+func (k LinkKind) String() string {
+	switch k {
+	case CNAME:
+		return "cname"
+	case DNAME:
+		return "dname"
+	}
+	return "zone"
+}
+
+// Record types that this module asks for by number (IANA, Resource Record TYPEs).
+const (
+	TypeMX     uint16 = 15
+	TypeSMIMEA uint16 = 53
+)
