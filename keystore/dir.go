@@ -1,0 +1,121 @@
+package keystore
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"time"
+
+	"smimea.example/smimea"
+)
+
+// A Dir is a directory of certificates that the postmaster has pinned: they
+// are believed as they are.
+//
+// Files that end in .pem, .crt, .cer or .der hold a certificate each. It is
+// for the addresses that stand in it, unless a file called "index" names it.
+// Its lines say for whom a file is:
+//
+//	# partners
+//	alice@example.org     alice-2026.pem
+//	@example.com          gateway-of-example-com.der
+//
+// "@example.com" is every mailbox of the domain. The exact address wins over
+// its domain. Local parts must be the same octet for octet, domains compare
+// without case. A file may have several lines, and an address several files.
+// An address out of a mail is never made into a path: everything is read when
+// the directory is opened.
+type Dir struct {
+	// Now is the clock. Default: time.Now.
+	Now func() time.Time
+
+	path string
+
+	mu   sync.RWMutex // guards pins; what it points to does not change
+	pins *pins
+}
+
+// OpenDir reads a directory. The error names the file and the line.
+func OpenDir(path string) (*Dir, error) {
+	d := &Dir{path: path}
+	if err := d.Reload(); err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// Reload reads the directory again. On an error what was read before stays.
+func (d *Dir) Reload() error {
+	p, err := load(d.path)
+	if err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.pins = p
+	return nil
+}
+
+func (d *Dir) current() *pins {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return d.pins
+}
+
+// A Pinned is a certificate in a [Dir].
+type Pinned struct {
+	File string   // its name in the directory
+	For  []string // whom it is for: addresses and "@domain"
+	DER  []byte
+}
+
+// List returns what is pinned, in the order of the file names.
+func (d *Dir) List() []Pinned {
+	var all []Pinned
+	for _, p := range d.current().files {
+		all = append(all, *p)
+	}
+	return all
+}
+
+// Find implements [Source]. Its None means that nothing is pinned. A pinned
+// certificate that cannot be used is warned of.
+func (d *Dir) Find(_ context.Context, address string) Keys {
+	certificates, err := d.certificates(address)
+	if err != nil {
+		return Keys{Outcome: None, Origin: "pinned", Why: err}
+	}
+	keys := choose(address, certificates, d.now())
+	keys.Origin = "pinned"
+	for _, r := range keys.Refused {
+		keys.Warnings = append(keys.Warnings, fmt.Sprintf("pinned certificate %.16s is not used: %v", r.Fingerprint, r.Why))
+	}
+	return keys
+}
+
+func (d *Dir) now() time.Time {
+	if d.Now == nil {
+		return time.Now()
+	}
+	return d.Now()
+}
+
+func (d *Dir) certificates(address string) ([][]byte, error) {
+	a, err := smimea.ParseAddress(address)
+	if err != nil {
+		return nil, err
+	}
+	pins, mailbox := d.current(), mailboxOf(a)
+	found, ok := pins.by[mailbox]
+	if !ok {
+		found, ok = pins.by[mailbox.wholeDomain()]
+	}
+	if !ok {
+		return nil, ErrNotPinned
+	}
+	var certificates [][]byte
+	for _, p := range found {
+		certificates = append(certificates, p.DER)
+	}
+	return certificates, nil
+}

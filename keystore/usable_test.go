@@ -1,0 +1,194 @@
+package keystore
+
+import (
+	"crypto/x509"
+	"crypto/x509/pkix"
+	"encoding/asn1"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const alice = "alice@example.org"
+
+func TestUsable(t *testing.T) {
+	const (
+		sign     = x509.KeyUsageDigitalSignature
+		encipher = x509.KeyUsageKeyEncipherment
+		agree    = x509.KeyUsageKeyAgreement
+		deciph   = x509.KeyUsageDecipherOnly
+		enciphO  = x509.KeyUsageEncipherOnly
+	)
+	const (
+		mail = x509.ExtKeyUsageEmailProtection
+		any  = x509.ExtKeyUsageAny
+		web  = x509.ExtKeyUsageServerAuth
+	)
+	eku := func(all ...x509.ExtKeyUsage) []x509.ExtKeyUsage { return all }
+	unknown := []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}
+
+	for _, test := range []struct {
+		name    string
+		cert    cert
+		why     string // empty: usable
+		weak    bool
+		warning string
+	}{
+		{name: "RSA without extensions"},
+		{name: "EC without extensions", cert: cert{key: ecKey()}},
+		{name: "RSA, named", cert: cert{emails: []string{"bob@example.org", "Alice@Example.org"}}},
+		{name: "RSA, names others", cert: cert{emails: []string{"bob@example.org"}}, warning: `names only other addresses: "bob@example.org"`},
+		{name: "CA", cert: cert{ca: true}, warning: "is a CA certificate"},
+
+		{name: "expired", cert: cert{notAfter: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)}, why: "expired on 2026-01-02"},
+		{name: "expired a second ago", cert: cert{notAfter: noon.Add(-time.Second)}, why: "expired on 2026-06-01"},
+		{name: "in its last second", cert: cert{notAfter: noon}},
+		{name: "in its first second", cert: cert{notBefore: noon}},
+		{name: "not yet valid", cert: cert{notBefore: noon.Add(time.Second)}, why: "not valid before 2026-06-01"},
+
+		{name: "RSA for key encipherment", cert: cert{keyUsage: encipher}},
+		{name: "RSA for both", cert: cert{keyUsage: encipher | sign}},
+		{name: "RSA for signing", cert: cert{keyUsage: sign}, why: "keyEncipherment is missing"},
+		{name: "RSA for agreement", cert: cert{keyUsage: agree}, why: "keyEncipherment is missing"},
+		{name: "RSA for signing, EKU mail", cert: cert{keyUsage: sign, extKeyUsage: eku(mail)}, why: "keyEncipherment is missing"},
+		{name: "EC for agreement", cert: cert{key: ecKey(), keyUsage: agree}},
+		{name: "EC for agreement, encipherOnly", cert: cert{key: ecKey(), keyUsage: agree | enciphO}},
+		{name: "EC for agreement, decipherOnly", cert: cert{key: ecKey(), keyUsage: agree | deciph}, why: "decipherOnly"},
+		{name: "EC for signing", cert: cert{key: ecKey(), keyUsage: sign}, why: "keyAgreement is missing"},
+		{name: "EC for key encipherment", cert: cert{key: ecKey(), keyUsage: encipher}, why: "keyAgreement is missing"},
+		{name: "a key usage that allows nothing", cert: cert{extra: []pkix.Extension{{Id: oidKeyUsage, Value: []byte{3, 2, 7, 0}}}}, why: "keyEncipherment is missing"},
+
+		{name: "EKU mail", cert: cert{extKeyUsage: eku(mail)}},
+		{name: "EKU any", cert: cert{extKeyUsage: eku(any)}},
+		{name: "EKU web and mail", cert: cert{extKeyUsage: eku(web, mail)}},
+		{name: "EKU web", cert: cert{extKeyUsage: eku(web)}, why: "emailProtection is missing"},
+		{name: "unknown critical extension", cert: cert{extra: unknown}, why: "critical extension"},
+
+		{name: "RSA of 1024 bits", cert: cert{key: weakKey()}, why: "1024", weak: true},
+		{name: "EC P-224", cert: cert{key: p224Key()}, why: "P-224", weak: true},
+		{name: "RSA of 1024 bits, expired", cert: cert{key: weakKey(), notAfter: noon.Add(-time.Hour)}, why: "expired"},
+	} {
+		der := test.cert.der(t)
+		r, warnings, err := Usable(alice, der, noon)
+		if test.why != "" {
+			if err == nil || !strings.Contains(err.Error(), test.why) || isWeak(err) != test.weak || r.Certificate() != nil {
+				t.Errorf("%s: %v (weak: %v), want %q", test.name, err, isWeak(err), test.why)
+			}
+			continue
+		}
+		if err != nil || r.Fingerprint() != fingerprint(der) {
+			t.Errorf("%s: %v", test.name, err)
+		}
+		if got := strings.Join(warnings, "; "); (test.warning == "") != (got == "") || !strings.Contains(got, test.warning) {
+			t.Errorf("%s: warnings %q, want %q", test.name, got, test.warning)
+		}
+	}
+}
+
+func TestUsableRefusesNoise(t *testing.T) {
+	for _, der := range [][]byte{nil, {0x30, 0}, []byte("certificate")} {
+		if _, _, err := Usable(alice, der, noon); err == nil || isWeak(err) {
+			t.Errorf("Usable(%q): %v", der, err)
+		}
+	}
+}
+
+func TestChoose(t *testing.T) {
+	good := cert{}.der(t)
+	expired := cert{notAfter: noon.AddDate(0, 0, -1)}.der(t)
+	weak := cert{key: weakKey()}.der(t)
+	for _, test := range []struct {
+		name    string
+		certs   [][]byte
+		want    Outcome
+		refused int
+	}{
+		{"good", [][]byte{good}, Found, 0},
+		{"good beside others", [][]byte{weak, good, expired}, Found, 2},
+		{"expired", [][]byte{expired}, Unusable, 1},
+		{"weak", [][]byte{weak, weak}, WeakOnly, 2},
+		{"weak and expired", [][]byte{weak, expired}, Unusable, 2},
+	} {
+		keys := choose(alice, test.certs, noon)
+		if keys.Outcome != test.want || len(keys.Refused) != test.refused {
+			t.Errorf("%s: %v, %d refused, want %v, %d", test.name, keys.Outcome, len(keys.Refused), test.want, test.refused)
+		}
+		if (keys.Outcome == Found) != (keys.Why == nil) || (keys.Outcome == Found) != (len(keys.Certs) > 0) {
+			t.Errorf("%s: %d certificates, %v", test.name, len(keys.Certs), keys.Why)
+		}
+	}
+}
+
+func TestChooseNewestOfEachKind(t *testing.T) {
+	var certs [][]byte
+	for i := range 7 {
+		certs = append(certs, cert{notBefore: noon.AddDate(0, 0, -10+i)}.der(t))
+	}
+	certs = append(certs, cert{key: ecKey(), notBefore: noon.AddDate(0, 0, -100)}.der(t))
+	keys := choose(alice, certs, noon)
+	if len(keys.Certs) != 6 || len(keys.Warnings) != 1 {
+		t.Fatalf("%d certificates, warnings %q", len(keys.Certs), keys.Warnings)
+	}
+	for i, r := range keys.Certs[:5] {
+		if r.Fingerprint() != fingerprint(certs[6-i]) {
+			t.Errorf("certificate %d is not the next newest", i)
+		}
+	}
+	if keys.Certs[5].Fingerprint() != fingerprint(certs[7]) {
+		t.Error("the EC certificate is missing")
+	}
+}
+
+// Certificates that crypto/x509 cannot read are there all the same: the answer
+// is "cannot use it", not "there is none".
+func TestUsableKindsOfOpenSSL(t *testing.T) {
+	openssl := program(t, "openssl")
+	for _, test := range []struct {
+		name string
+		key  []string
+		want Outcome
+	}{
+		{"P-256", []string{"ec", "-pkeyopt", "ec_paramgen_curve:P-256"}, Found},
+		{"P-521", []string{"ec", "-pkeyopt", "ec_paramgen_curve:P-521"}, Found},
+		{"RSA", []string{"rsa:2048"}, Found},
+		{"Brainpool", []string{"ec", "-pkeyopt", "ec_paramgen_curve:brainpoolP256r1"}, WeakOnly},
+		{"secp256k1", []string{"ec", "-pkeyopt", "ec_paramgen_curve:secp256k1"}, WeakOnly},
+		{"Ed25519", []string{"ed25519"}, WeakOnly},
+	} {
+		dir := t.TempDir()
+		file := filepath.Join(dir, "cert.pem")
+		args := append([]string{"req", "-x509", "-nodes", "-keyout", filepath.Join(dir, "key"), "-out", file,
+			"-days", "30", "-subj", "/CN=alice", "-addext", "subjectAltName=email:" + alice, "-newkey"}, test.key...)
+		if out, err := exec.Command(openssl, args...).CombinedOutput(); err != nil {
+			t.Fatalf("%s: openssl: %v\n%s", test.name, err, out)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "index"), []byte(alice+" cert.pem\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		d, err := OpenDir(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		keys := d.Find(t.Context(), alice)
+		if keys.Outcome != test.want || (keys.Outcome != Found && len(keys.Refused) != 1) {
+			t.Errorf("%s: %v (%v), want %v", test.name, keys.Outcome, keys.Why, test.want)
+		}
+	}
+}
+
+// program finds a real program to test with.
+func program(t *testing.T, name string) string {
+	t.Helper()
+	path, err := exec.LookPath(name)
+	if err == nil {
+		return path
+	}
+	if os.Getenv("SMIMEA_TEST_ALL") == "1" {
+		t.Fatalf("needs %s", name)
+	}
+	t.Skipf("needs %s", name)
+	return ""
+}
