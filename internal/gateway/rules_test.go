@@ -1,0 +1,142 @@
+package gateway
+
+import (
+	"testing"
+
+	"smimea.example/smimea"
+)
+
+func TestPatterns(t *testing.T) {
+	for _, test := range []struct {
+		name, pattern, address string
+		want                   bool
+	}{
+		{"everybody", "*", "alice@example.org", true},
+		{"everybody, an address literal too", "*", "alice@[192.0.2.1]", true},
+		{"mailbox", "alice@example.org", "alice@example.org", true},
+		{"mailbox, another one", "alice@example.org", "bob@example.org", false},
+		{"mailbox, another domain", "alice@example.org", "alice@example.net", false},
+		{"mailbox, not its subaddresses", "alice@example.org", "alice+news@example.org", false},
+		{"mailbox, case of the local part", "alice@example.org", "ALICE@example.org", true},
+		{"mailbox, quoted without need", "alice@example.org", `"alice"@example.org`, true},
+		{"mailbox, no letters beyond ASCII are folded", "sam@example.org", "\u017fam@example.org", false},
+		{"domain", "example.org", "alice@example.org", true},
+		{"domain, case", "Example.ORG", "alice@eXample.org", true},
+		{"domain, final dot", "example.org", "alice@example.org.", true},
+		{"domain, not its subdomains", "example.org", "alice@mail.example.org", false},
+		{"domain, not what ends the same", "example.org", "alice@badexample.org", false},
+		{"domain, in a local part", "example.org", "example.org@example.net", false},
+		{"domain, the last @ counts", "example.org", "alice@example.org@example.net", false},
+		{"domain, a source route does not", "example.org", "@example.org:alice@example.net", false},
+		{"domain, U-label in the pattern", "bücher.example", "alice@xn--bcher-kva.example", true},
+		{"domain, U-label in the address", "xn--bcher-kva.example", "alice@Bücher.example", true},
+		{"subdomains", ".example.org", "alice@mail.example.org", true},
+		{"subdomains of subdomains", ".example.org", "alice@a.b.example.org", true},
+		{"subdomains, not the domain", ".example.org", "alice@example.org", false},
+		{"subdomains, not what ends the same", ".example.org", "alice@badexample.org", false},
+		{"null sender is no recipient", "<>", "alice@example.org", false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := anyMatches([]string{test.pattern}, party{mailbox: mailbox(t, test.address)})
+			if err != nil || got != test.want {
+				t.Errorf("%q matches %q: %v, %v, want %v", test.pattern, test.address, got, err, test.want)
+			}
+		})
+	}
+}
+
+func TestFirstRuleThatMatches(t *testing.T) {
+	rules := []Rule{
+		{Recipients: []string{"boss@example.org"}, Senders: []string{"<>"}, Action: Never},
+		{Recipients: []string{"example.org", ".example.org"}, Senders: []string{"example.org", "carol@example.net"}, Action: Never},
+		{Recipients: []string{"example.org"}, Action: Require},
+		{Recipients: []string{"*"}, Senders: []string{"*"}, Action: Require},
+	}
+	for _, test := range []struct {
+		name, from, to string
+		want           int
+	}{
+		{"null sender", "", "boss@example.org", 1},
+		{"sender's domain", "alice@example.org", "boss@example.org", 2},
+		{"sender's address", "carol@example.net", "x@mail.example.org", 2},
+		{"sender not named", "dave@example.net", "boss@example.org", 3},
+		{"null sender not named", "", "bob@example.org", 3},
+		{"unreadable sender is not the null sender", "@@", "boss@example.org", 3},
+		{"everybody", "alice@example.org", "dave@example.net", 4},
+		{"everybody, null sender", "", "dave@example.net", 4},
+		{"everybody, unreadable sender", "@@", "dave@example.net", 4},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			got, err := match(rules, newSender(test.from), party{mailbox: mailbox(t, test.to)})
+			if err != nil || got != test.want {
+				t.Errorf("rule %d, %v, want %d", got, err, test.want)
+			}
+		})
+	}
+	if n, err := match(rules[:3], newSender(""), party{mailbox: mailbox(t, "dave@example.net")}); n != 0 || err != nil {
+		t.Errorf("nobody's recipient: rule %d, %v", n, err)
+	}
+}
+
+func TestRuleCheck(t *testing.T) {
+	anybody := []string{"*"}
+	for _, test := range []struct {
+		name string
+		rule Rule
+		good bool
+	}{
+		{"never", Rule{anybody, nil, Never}, true},
+		{"require, all patterns", Rule{[]string{"a@example.org", "example.org", ".example.org", "*"}, []string{"<>", "*"}, Require}, true},
+		{"zero rule", Rule{}, false},
+		{"unknown action", Rule{anybody, nil, "prefer"}, false},
+		{"nobody", Rule{nil, nil, Never}, false},
+		{"null sender as recipient", Rule{[]string{"<>"}, nil, Never}, false},
+		{"empty pattern", Rule{[]string{""}, nil, Never}, false},
+		{"dot", Rule{[]string{"."}, nil, Never}, false},
+		{"two dots", Rule{[]string{"..example.org"}, nil, Never}, false},
+		{"asterisk before a domain", Rule{[]string{"*.example.org"}, nil, Never}, false},
+		{"asterisk in an address", Rule{[]string{"*@example.org"}, nil, Never}, false},
+		{"at before a domain", Rule{[]string{"@example.org"}, nil, Never}, false},
+		{"route", Rule{[]string{"a%example.net@example.org"}, nil, Never}, false},
+		{"address literal", Rule{[]string{"a@[192.0.2.1]"}, nil, Never}, false},
+		{"two domains", Rule{[]string{"example.org example.net"}, nil, Never}, false},
+		{"comment", Rule{[]string{"example.org(ours)"}, nil, Never}, false},
+		{"sender", Rule{anybody, []string{"*.example.org"}, Never}, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			if err := test.rule.Check(); (err == nil) != test.good {
+				t.Errorf("Check: %v", err)
+			}
+		})
+	}
+}
+
+func mailbox(t *testing.T, address string) smimea.Address {
+	t.Helper()
+	a, err := smimea.ParseAddress(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return a
+}
+
+// An address that is taken as a pattern matches itself, however it is spelt;
+// and no pattern of one domain matches mailboxes of another.
+func FuzzPattern(f *testing.F) {
+	for _, seed := range []string{"alice@example.org", `"a b"@Example.org.`, "example.org", ".example.org", "*", "<>", "*.x", "x@[192.0.2.1]", "bücher.example"} {
+		f.Add(seed)
+	}
+	elsewhere := party{mailbox: smimea.Address{Local: "alice", ASCIIDomain: "elsewhere.invalid"}}
+	f.Fuzz(func(t *testing.T, s string) {
+		p, err := parsePattern(s)
+		if err != nil {
+			return
+		}
+		if a, err := smimea.ParseAddress(s); err == nil && !p.matches(party{mailbox: a}) {
+			t.Errorf("%q does not match itself", s)
+		}
+		if p.kind != everybody && p.matches(elsewhere) && p.ascii != "elsewhere.invalid" && p.ascii != "invalid" {
+			t.Errorf("%q matches %v", s, elsewhere)
+		}
+	})
+}
