@@ -1,0 +1,111 @@
+package config
+
+import (
+	"context"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"smimea.example/internal/gateway"
+	"smimea.example/keystore"
+)
+
+// A closed port: nobody answers, and nothing leaves the machine.
+func deadServer(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+func parse(t *testing.T, settings string) *Config {
+	t.Helper()
+	c, err := Parse([]byte(settings), "smimea.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return c
+}
+
+const twoRules = `
+[[rule]]
+recipient = ["example.org"]
+action = "never"
+
+[[rule]]
+recipient = ["*"]
+action = "require"
+`
+
+func TestBuild(t *testing.T) {
+	pinned := t.TempDir()
+	c := parse(t, `
+[dns]
+upstreams = ["`+deadServer(t)+`"]
+try = "200ms"
+budget = "1s"
+[keys]
+pinned = "`+pinned+`"
+`+twoRules)
+	b, err := c.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if b.Pinned == nil || b.Resolver == nil || b.Gateway.Budget != time.Second {
+		t.Errorf("%+v", b)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	ours := b.Gateway.Explain(ctx, "alice@example.org", "bob@example.org")
+	if ours.Reply.Action != gateway.Accept || ours.Number != 1 || ours.Asked {
+		t.Errorf("our own house: %+v", ours)
+	}
+	theirs := b.Gateway.Explain(ctx, "alice@example.org", "bob@example.net")
+	if theirs.Reply.Code != 451 || theirs.Number != 2 || theirs.Keys.Outcome != keystore.Failed {
+		t.Errorf("without a resolver: %+v", theirs)
+	}
+}
+
+func TestBuildWithoutPinned(t *testing.T) {
+	c := parse(t, "[dns]\nupstreams = [\"127.0.0.1:53\"]\n"+twoRules)
+	b, err := c.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	if b.Pinned != nil {
+		t.Error("a directory that nobody named")
+	}
+}
+
+func TestBuildFaults(t *testing.T) {
+	dir := t.TempDir()
+	broken := filepath.Join(dir, "root.key")
+	if err := os.WriteFile(broken, []byte("hello\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	const upstream = "[dns]\nupstreams = [\"127.0.0.1:53\"]\n"
+	for _, test := range []struct{ name, settings, want string }{
+		{"no such directory", upstream + "[keys]\npinned = \"" + dir + "/missing\"\n", "keys.pinned: "},
+		{"no server", "[dns]\nupstreams = [\"ns.example:domain\"]\n", "dns.upstreams: "},
+		{"DNS over TLS", "[dns]\nupstreams = [\"tls://192.0.2.53:853#dns.example.net\"]\n", "dns.upstreams: "},
+		{"too many servers", "[dns]\nupstreams = [" + strings.Repeat("\"192.0.2.53\", ", 9) + "]\n", "dns: "},
+		{"no such file", upstream + "trust_anchors = \"" + dir + "/missing\"\n", "dns.trust_anchors: "},
+		{"no anchors", upstream + "trust_anchors = \"" + broken + "\"\n", "dns.trust_anchors: "},
+		{"no private anchor", upstream + "private_anchors = [\"hello\"]\n", "dns.private_anchors: "},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := parse(t, test.settings+twoRules).Build()
+			if err == nil || !strings.HasPrefix(err.Error(), test.want) {
+				t.Errorf("error %v, want %s", err, test.want)
+			}
+		})
+	}
+}

@@ -1,0 +1,109 @@
+package config
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"smimea.example/internal/gateway"
+)
+
+// What is sound.
+const (
+	maxBudget      = 7 * time.Second
+	minTry         = 100 * time.Millisecond
+	maxConnections = 10_000
+	maxWait        = 10 * time.Minute
+)
+
+// check says everything that is wrong, so that one start is enough to see it.
+func (c *Config) check() error {
+	return errors.Join(
+		c.checkListen(),
+		c.DNS.check(),
+		c.Limits.check(),
+		c.checkRules(),
+	)
+}
+
+func (c *Config) checkListen() error {
+	if len(c.Listen) == 0 {
+		return errors.New(`listen is empty: write ["unix:/var/spool/postfix/smimea/milter.sock"]`)
+	}
+	var faults []error
+	for _, socket := range c.Listen {
+		kind, rest, _ := strings.Cut(socket, ":")
+		unix := (kind == "unix" || kind == "local") && strings.HasPrefix(rest, "/")
+		inet := (kind == "inet" || kind == "inet6") && rest != ""
+		if !unix && !inet {
+			faults = append(faults, fmt.Errorf(`listen: %q is not a socket: write "unix:/path" or "inet:127.0.0.1:8893"`, socket))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func (d *DNS) check() error {
+	var faults []error
+	if len(d.Upstreams) == 0 {
+		faults = append(faults, errors.New(`dns.upstreams is empty: write ["system"], or a resolver as in ["192.0.2.53:53"]`))
+	}
+	budget := within("dns.budget", d.Budget, time.Second, maxBudget)
+	longest := d.Budget.Duration
+	if budget != nil {
+		longest = maxBudget
+	}
+	return errors.Join(append(faults, budget, within("dns.try", d.Try, minTry, longest))...)
+}
+
+// within checks a duration.
+func within(setting string, d Duration, least, most time.Duration) error {
+	switch {
+	case d.wrong != "":
+		return fmt.Errorf(`%s = %q is not a duration: write a number and its unit, in quotes, as in "2s"`, setting, d.wrong)
+	case d.Duration < least || d.Duration > most:
+		return fmt.Errorf(`%s = "%v": write a duration from "%v" to "%v"`, setting, d.Duration, least, most)
+	}
+	return nil
+}
+
+func (l *Limits) check() error {
+	var faults []error
+	if l.Connections < 1 || l.Connections > maxConnections {
+		faults = append(faults, fmt.Errorf("limits.connections = %d: write a number from 1 to %d", l.Connections, maxConnections))
+	}
+	return errors.Join(append(faults, within("limits.wait", l.Wait, time.Second, maxWait))...)
+}
+
+func (c *Config) checkRules() error {
+	if len(c.Rules) == 0 {
+		return errors.New(theTwoRules)
+	}
+	var faults []error
+	for i, rule := range c.gatewayRules() {
+		if err := errors.Join(checkAction(c.Rules[i].Action), checkPatterns(rule)); err != nil {
+			faults = append(faults, fmt.Errorf("rule %d: %w", i+1, err))
+		}
+	}
+	return errors.Join(faults...)
+}
+
+func checkAction(action string) error {
+	switch action {
+	case "":
+		return errors.New(`there is no action: write action = "require" or action = "never"`)
+	case "protect", "prefer":
+		return fmt.Errorf(`action = %q is not built yet: write "require" or "never"`, action)
+	case "require", "never":
+		return nil
+	}
+	return fmt.Errorf(`action = %q is unknown: write "require" or "never"`, action)
+}
+
+func checkPatterns(rule gateway.Rule) error {
+	if len(rule.Recipients) == 0 {
+		return errors.New(`there is no recipient: write recipient = ["example.org", ".example.org"], or ["*"] for everybody`)
+	}
+	rule.Action = gateway.Require // it was looked at already
+	return rule.Check()
+}

@@ -1,0 +1,262 @@
+// Package config reads the settings file, and plugs together what it names.
+//
+// The file is TOML. Nothing in it is guessed: a setting that is not known
+// stops the start, and is shown with its line. Every setting but the rules
+// has a default that is right for most houses.
+//
+//	listen = ["unix:/var/spool/postfix/smimea/milter.sock"]
+//
+//	[[rule]]
+//	recipient = ["example.org", ".example.org"]
+//	action = "never"
+//
+//	[[rule]]
+//	recipient = ["*"]
+//	action = "require"
+package config
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"strings"
+	"time"
+
+	"github.com/pelletier/go-toml/v2"
+
+	"smimea.example/internal/gateway"
+)
+
+// A Config is a settings file. One that was read has its defaults filled in,
+// and is sound as far as can be seen without opening what it names.
+type Config struct {
+	// Listen are the milter's sockets, as Postfix writes them: "unix:/path" or
+	// "inet:host:port". Default: unix:/var/spool/postfix/smimea/milter.sock,
+	// which Debian's chrooted smtpd and cleanup can reach.
+	Listen []string `toml:"listen"`
+
+	DNS    DNS    `toml:"dns"`
+	Keys   Keys   `toml:"keys"`
+	Rules  []Rule `toml:"rule"`
+	Limits Limits `toml:"limits"`
+}
+
+// DNS is the table [dns]: whom to ask, and what to believe.
+type DNS struct {
+	// Upstreams are the recursive resolvers to ask, in this order: "192.0.2.53",
+	// "192.0.2.53:53", or "system" for those in /etc/resolv.conf; at most eight.
+	// They need not be trusted, but must pass on DNSSEC's records. Default:
+	// system.
+	Upstreams []string `toml:"upstreams"`
+
+	// TrustAnchors is what DNSSEC's proofs begin with: "builtin", the keys of
+	// the root; or a file of DS or DNSKEY lines.
+	// Default: builtin.
+	TrustAnchors string `toml:"trust_anchors"`
+
+	// PrivateAnchors are DS or DNSKEY lines for zones that the root does not
+	// lead to, "corp.example. IN DS 12345 13 2 ...". Default: none.
+	PrivateAnchors []string `toml:"private_anchors"`
+
+	// Try bounds one question to one resolver. Default: 2s.
+	Try Duration `toml:"try"`
+
+	// Budget bounds everything that is asked for one recipient; at most 7s,
+	// since mail servers wait for little more. Default: 7s.
+	Budget Duration `toml:"budget"`
+}
+
+// Keys is the table [keys]: certificates beside those in the DNS.
+type Keys struct {
+	// Pinned is a directory of certificates that are believed as they are.
+	// Default: none.
+	Pinned string `toml:"pinned"`
+}
+
+// A Rule is one table [[rule]]. The first whose patterns match both recipient
+// and sender counts.
+type Rule struct {
+	// Recipient holds patterns: an address, a domain, ".domain" for its
+	// subdomains, "*" for everybody. There must be one.
+	Recipient []string `toml:"recipient"`
+
+	// Sender holds patterns too, and "<>" for the null sender. Default:
+	// everybody.
+	Sender []string `toml:"sender"`
+
+	// Action is "require" (encrypted, or not at all) or "never" (as it is).
+	Action string `toml:"action"`
+}
+
+// Limits is the table [limits].
+type Limits struct {
+	// Connections is how many mail servers' connections are served at a time.
+	// Default: 200.
+	Connections int `toml:"connections"`
+
+	// Wait is how long mails in flight may take when the daemon is told to
+	// stop. Default: 60s.
+	Wait Duration `toml:"wait"`
+}
+
+// A Duration is written as in "2s" or "1m30s".
+type Duration struct {
+	time.Duration
+	wrong string // what is written there, if it is no duration
+}
+
+// UnmarshalText implements [encoding.TextUnmarshaler]. It leaves complaining to
+// check, which knows the name of the setting.
+func (d *Duration) UnmarshalText(text []byte) error {
+	var err error
+	if d.Duration, err = time.ParseDuration(string(text)); err != nil {
+		d.wrong = string(text)
+	}
+	return nil
+}
+
+// Load reads a settings file. The error is for the postmaster, and may have
+// several lines.
+func Load(path string) (*Config, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxFile+1))
+	if err != nil {
+		return nil, err
+	}
+	return Parse(data, path)
+}
+
+// maxFile bounds a settings file, in octets.
+const maxFile = 1 << 20
+
+// Parse reads settings. The name is that of their file, for errors.
+func Parse(data []byte, name string) (*Config, error) {
+	if len(data) > maxFile {
+		return nil, fmt.Errorf("%s: longer than %d octets: not a settings file", name, maxFile)
+	}
+	var c Config
+	decoder := toml.NewDecoder(bytes.NewReader(data))
+	decoder.DisallowUnknownFields()
+	if err := decoder.Decode(&c); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, explain(err))
+	}
+	c.fillIn()
+	if err := c.check(); err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	return &c, nil
+}
+
+// fillIn puts defaults in the place of what is not set.
+func (c *Config) fillIn() {
+	if c.Listen == nil {
+		c.Listen = []string{"unix:/var/spool/postfix/smimea/milter.sock"}
+	}
+	if c.DNS.Upstreams == nil {
+		c.DNS.Upstreams = []string{"system"}
+	}
+	orDefault(&c.DNS.TrustAnchors, "builtin")
+	orDefault(&c.DNS.Try, Duration{Duration: 2 * time.Second})
+	orDefault(&c.DNS.Budget, Duration{Duration: maxBudget})
+	orDefault(&c.Limits.Connections, 200)
+	orDefault(&c.Limits.Wait, Duration{Duration: time.Minute})
+}
+
+func orDefault[T comparable](setting *T, value T) {
+	var zero T
+	if *setting == zero {
+		*setting = value
+	}
+}
+
+// explain makes an error of the TOML library readable: what is wrong, where,
+// and what to write.
+func explain(err error) error {
+	var unknown *toml.StrictMissingError
+	if errors.As(err, &unknown) {
+		var faults []error
+		for _, e := range unknown.Errors {
+			faults = append(faults, at(&e, unknownSetting(e.Key())))
+		}
+		return errors.Join(faults...)
+	}
+	var fault *toml.DecodeError
+	if !errors.As(err, &fault) {
+		return err
+	}
+	what := message(fault)
+	if strings.HasSuffix(what, "of type []string") {
+		what = `this takes a list, in brackets, as in ["*"]`
+	}
+	return at(fault, what)
+}
+
+// at says what is wrong and shows where.
+func at(e *toml.DecodeError, what string) error {
+	return fmt.Errorf("%s\n%s", what, strings.Replace(e.String(), "~ "+message(e), "~", 1))
+}
+
+func message(e *toml.DecodeError) string {
+	return strings.TrimPrefix(e.Error(), "toml: ")
+}
+
+// notBuilt are settings with a meaning that this version does not have.
+// Whoever writes one relies on it, so it must stop the start.
+var notBuilt = map[string]string{
+	"mode":                    `mail is always handled as in mode "enforce"`,
+	"tls_required_no":         `it belongs to the action "protect"`,
+	"keys.candidates":         "certificates come from records and from keys.pinned",
+	"keys.roots":              "usages 0 and 1 of SMIMEA cannot be used",
+	"keys.intermediates":      "usages 0 and 1 of SMIMEA cannot be used",
+	"keys.crls":               "revocation is not looked at",
+	"rule.cipher":             "mail is encrypted with aes256-cbc",
+	"rule.kinds":              "rsa is preferred to ec, and there are no others",
+	"rule.mixed":              "recipients with RSA and with EC keys never share an envelope",
+	"rule.archive":            "there are no copies for an archive",
+	"rule.bcc":                "a recipient in neither To nor Cc must be written to separately",
+	"rule.sender_may_decline": "senders cannot decline",
+	"resubmit":                "recipients who need copies of their own must be written to separately",
+	"resubmit.address":        "recipients who need copies of their own must be written to separately",
+	"limits.memory":           "a mail takes the same memory whatever its size",
+	"limits.copies":           "there is one copy of a mail",
+	"metrics":                 "there are no metrics",
+	"metrics.listen":          "there are no metrics",
+}
+
+func unknownSetting(key toml.Key) string {
+	name := strings.Join(key, ".")
+	if instead, ok := notBuilt[name]; ok {
+		return fmt.Sprintf("%q is not built yet: %s; remove it", name, instead)
+	}
+	return fmt.Sprintf("%q is not a setting; look for a slip of the pen", name)
+}
+
+// theTwoRules are what most houses write.
+const theTwoRules = `there is no [[rule]], so nobody knows what is to become of mail. Most houses need these two:
+
+[[rule]]                                        # mail to our own people stays as it is
+recipient = ["example.org", ".example.org"]     # put your own domains here
+action = "never"
+
+[[rule]]                                        # all other mail leaves encrypted, or not at all
+recipient = ["*"]
+action = "require"`
+
+// gatewayRules are the rules as the gateway knows them.
+func (c *Config) gatewayRules() []gateway.Rule {
+	var rules []gateway.Rule
+	for _, r := range c.Rules {
+		rules = append(rules, gateway.Rule{
+			Recipients: r.Recipient,
+			Senders:    r.Sender,
+			Action:     gateway.Treatment(r.Action),
+		})
+	}
+	return rules
+}

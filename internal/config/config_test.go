@@ -1,0 +1,210 @@
+package config
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const everything = `
+listen = ["unix:/run/smimea/milter.sock", "inet:127.0.0.1:8893"]
+
+[dns]
+upstreams = ["192.0.2.53:53", "system"]
+trust_anchors = "/etc/smimea/root.key"
+private_anchors = ["corp.example. IN DS 12345 13 2 00"]
+try = "1500ms"
+budget = "5s"
+
+[keys]
+pinned = "/etc/smimea/pinned"
+
+[[rule]]
+recipient = ["example.org", ".example.org"]
+sender = ["<>", "boss@example.org"]
+action = "never"
+
+[[rule]]
+recipient = ["*"]
+action = "require"
+
+[limits]
+connections = 20
+wait = "1m30s"
+`
+
+func TestEverySetting(t *testing.T) {
+	c, err := Parse([]byte(everything), "smimea.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "listen", strings.Join(c.Listen, " "), "unix:/run/smimea/milter.sock inet:127.0.0.1:8893")
+	same(t, "dns.upstreams", strings.Join(c.DNS.Upstreams, " "), "192.0.2.53:53 system")
+	same(t, "dns.trust_anchors", c.DNS.TrustAnchors, "/etc/smimea/root.key")
+	same(t, "dns.private_anchors", strings.Join(c.DNS.PrivateAnchors, " "), "corp.example. IN DS 12345 13 2 00")
+	same(t, "dns.try", c.DNS.Try.Duration, 1500*time.Millisecond)
+	same(t, "dns.budget", c.DNS.Budget.Duration, 5*time.Second)
+	same(t, "keys.pinned", c.Keys.Pinned, "/etc/smimea/pinned")
+	same(t, "limits.connections", c.Limits.Connections, 20)
+	same(t, "limits.wait", c.Limits.Wait.Duration, 90*time.Second)
+	same(t, "number of rules", len(c.Rules), 2)
+	same(t, "rule 1, sender", strings.Join(c.Rules[0].Sender, " "), "<> boss@example.org")
+	same(t, "rule 1, action", c.Rules[0].Action, "never")
+	same(t, "rule 2, recipient", strings.Join(c.Rules[1].Recipient, " "), "*")
+}
+
+const oneRule = "[[rule]]\nrecipient = [\"*\"]\naction = \"require\"\n"
+
+func TestDefaults(t *testing.T) {
+	c, err := Parse([]byte(oneRule), "smimea.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, "listen", strings.Join(c.Listen, " "), "unix:/var/spool/postfix/smimea/milter.sock")
+	same(t, "dns.upstreams", strings.Join(c.DNS.Upstreams, " "), "system")
+	same(t, "dns.trust_anchors", c.DNS.TrustAnchors, "builtin")
+	same(t, "dns.try", c.DNS.Try.Duration, 2*time.Second)
+	same(t, "dns.budget", c.DNS.Budget.Duration, 7*time.Second)
+	same(t, "keys.pinned", c.Keys.Pinned, "")
+	same(t, "limits.connections", c.Limits.Connections, 200)
+	same(t, "limits.wait", c.Limits.Wait.Duration, time.Minute)
+}
+
+// What a postmaster reads, and where he is told to look.
+func TestBadSettings(t *testing.T) {
+	for _, test := range []struct {
+		name, settings string
+		want           []string
+	}{
+		{"nothing", "", []string{
+			"smimea.toml: there is no [[rule]]", "recipient = [\"example.org\", \".example.org\"]", `action = "never"`, "recipient = [\"*\"]", `action = "require"`}},
+		{"mistyped key", "lisen = []\n" + oneRule, []string{
+			`"lisen" is not a setting`, "1| lisen = []\n | ~~~~~\n"}},
+		{"mistyped key in a rule", "[[rule]]\nrecipient = [\"*\"]\nacton = \"never\"\naction = \"require\"\n", []string{
+			`"rule.acton" is not a setting`, "3| acton = \"never\"\n | ~~~~~"}},
+		{"mistyped table", oneRule + "[dsn]\ntry = \"1s\"\n", []string{
+			`"dsn" is not a setting`, "4| [dsn]\n |  ~~~"}},
+		{"two at once", "a = 1\nb = 2\n" + oneRule, []string{
+			`"a" is not a setting`, `"b" is not a setting`}},
+		{"mode", "mode = \"shadow\"\n" + oneRule, []string{
+			`"mode" is not built yet`, `mode "enforce"`, "remove it", "1| mode = "}},
+		{"cipher", oneRule + "cipher = \"aes256-gcm\"\n", []string{
+			`"rule.cipher" is not built yet`, "aes256-cbc", "4| cipher"}},
+		{"metrics", oneRule + "[metrics]\nlisten = \"127.0.0.1:9893\"\n", []string{
+			`"metrics" is not built yet`, "4| [metrics]"}},
+		{"resubmit", oneRule + "[resubmit]\naddress = \"inet:127.0.0.1:10026\"\n", []string{
+			`"resubmit" is not built yet`, "written to separately"}},
+		{"roots", oneRule + "[keys]\nroots = \"\"\n", []string{
+			`"keys.roots" is not built yet`}},
+		{"protect", "[[rule]]\nrecipient = [\"*\"]\naction = \"protect\"\n", []string{
+			`rule 1: action = "protect" is not built yet: write "require" or "never"`}},
+		{"prefer", oneRule + "[[rule]]\nrecipient = [\"*\"]\naction = \"prefer\"\n", []string{
+			`rule 2: action = "prefer" is not built yet: write "require" or "never"`}},
+		{"unknown action", "[[rule]]\nrecipient = [\"*\"]\naction = \"Require\"\n", []string{
+			`rule 1: action = "Require" is unknown: write "require" or "never"`}},
+		{"no action", "[[rule]]\nrecipient = [\"*\"]\n", []string{
+			"rule 1: there is no action"}},
+		{"no recipient", "[[rule]]\naction = \"never\"\n", []string{
+			"rule 1: there is no recipient", `recipient = ["example.org", ".example.org"]`}},
+		{"recipient not in brackets", "[[rule]]\nrecipient = \"*\"\naction = \"never\"\n", []string{
+			"takes a list, in brackets", "2| recipient = \"*\"\n |             ~~~\n"}},
+		{"subdomains with an asterisk", "[[rule]]\nrecipient = [\"*.example.org\"]\naction = \"never\"\n", []string{
+			`rule 1: pattern "*.example.org"`, `".example.org"`}},
+		{"domain with an @", "[[rule]]\nrecipient = [\"@example.org\"]\naction = \"never\"\n", []string{
+			`rule 1: pattern "@example.org"`, `"example.org"`}},
+		{"pattern of nothing", "[[rule]]\nrecipient = [\"\"]\naction = \"never\"\n", []string{
+			`rule 1: pattern ""`}},
+		{"null sender as recipient", "[[rule]]\nrecipient = [\"<>\"]\naction = \"never\"\n", []string{
+			`rule 1: "<>" is a sender`}},
+		{"duration without quotes", "[dns]\nbudget = 5\n" + oneRule, []string{
+			`dns.budget = "5" is not a duration`, `"2s"`}},
+		{"duration without unit", "[dns]\ntry = \"2\"\n" + oneRule, []string{
+			`dns.try = "2" is not a duration`}},
+		{"budget too long", "[dns]\nbudget = \"30s\"\n" + oneRule, []string{
+			`dns.budget = "30s"`, `from "1s" to "7s"`}},
+		{"try longer than budget", "[dns]\ntry = \"3s\"\nbudget = \"2s\"\n" + oneRule, []string{
+			`dns.try = "3s"`, `from "100ms" to "2s"`}},
+		{"negative connections", oneRule + "[limits]\nconnections = -1\n", []string{
+			"limits.connections = -1", "from 1 to 10000"}},
+		{"negative wait", oneRule + "[limits]\nwait = \"-1s\"\n", []string{
+			`limits.wait = "-1s"`}},
+		{"no sockets", "listen = []\n" + oneRule, []string{
+			"listen is empty"}},
+		{"socket without its kind", "listen = [\"/run/milter.sock\"]\n" + oneRule, []string{
+			`listen: "/run/milter.sock" is not a socket`, "unix:/path"}},
+		{"relative socket", "listen = [\"unix:milter.sock\"]\n" + oneRule, []string{
+			`listen: "unix:milter.sock" is not a socket`}},
+		{"no resolvers", "[dns]\nupstreams = []\n" + oneRule, []string{
+			"dns.upstreams is empty"}},
+		{"twice", "listen = []\nlisten = []\n" + oneRule, []string{
+			"listen", "2| listen"}},
+		{"no TOML", "listen: foo\n", []string{
+			"1| listen: foo"}},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := Parse([]byte(test.settings), "smimea.toml")
+			if err == nil {
+				t.Fatal("no error")
+			}
+			t.Log(err)
+			for _, want := range test.want {
+				if !strings.Contains(err.Error(), want) {
+					t.Errorf("error does not say %q:\n%v", want, err)
+				}
+			}
+			if !strings.HasPrefix(err.Error(), "smimea.toml: ") {
+				t.Errorf("error does not begin with the file: %v", err)
+			}
+		})
+	}
+}
+
+func TestLoad(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "smimea.toml")
+	if _, err := Load(path); !os.IsNotExist(err) {
+		t.Errorf("missing file: %v", err)
+	}
+	if err := os.WriteFile(path, []byte(everything), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err != nil {
+		t.Error(err)
+	}
+	if err := os.WriteFile(path, []byte(strings.Repeat("#", maxFile+1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Load(path); err == nil || !strings.Contains(err.Error(), "not a settings file") {
+		t.Errorf("endless file: %v", err)
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add(everything)
+	f.Add(oneRule)
+	f.Add("mode = 1\n[metrics]\nx = 2\n")
+	f.Add("rule = 1\n")
+	f.Add("[[rule]]\nrecipient = [[\"*\"]]\n")
+	f.Fuzz(func(t *testing.T, settings string) {
+		c, err := Parse([]byte(settings), "fuzz")
+		if (c == nil) != (err != nil) {
+			t.Fatalf("settings %v, error %v", c, err)
+		}
+		if c == nil {
+			return
+		}
+		for i, rule := range c.gatewayRules() {
+			if err := rule.Check(); err != nil {
+				t.Errorf("rule %d: %v", i+1, err)
+			}
+		}
+	})
+}
+
+func same[T comparable](t *testing.T, what string, got, want T) {
+	t.Helper()
+	if got != want {
+		t.Errorf("%s: %v, want %v", what, got, want)
+	}
+}
