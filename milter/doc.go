@@ -1,0 +1,47 @@
+// Package milter stands between a mail server and the gateway: Postfix or
+// Sendmail on one side, package gateway on the other. It knows the milter
+// protocol, and what real mail servers make of it; it decides nothing.
+//
+// A connection comes in through the guard (guard.go), which lets only whole and
+// well-formed frames pass to the protocol library. A session (session.go) turns
+// the commands of one connection into the calls of a [gateway.Mail], and its
+// replies and verdict into answers. The server (server.go) listens, and when
+// it is told to stop finishes the mails that are in flight.
+//
+// # When something goes wrong
+//
+// The answer to everything unforeseen, a panic included, is that the
+// connection ends. An MTA then does what it has been told to do without its
+// milter: Postfix with milter_default_action = tempfail (its default) and
+// Sendmail with F=T (not its default) defer the mail. With "accept" both
+// would send it in plaintext, and no milter can prevent that.
+//
+// Three answers are never given: "accept" before the end of a mail, "discard",
+// and "shutdown", to which Postfix replies "250 queued" and loses the mail.
+//
+// # The log
+//
+// There is one line for each mail, at its end, with the message "mail". Its keys
+// are relied upon by those who search the log:
+//
+//	queue_id    the MTA's; empty if there was none yet
+//	client      the MTA's client: name[address]
+//	pickup      true if it was submitted on the MTA's own machine (sendmail -t)
+//	from        envelope sender; empty for <>
+//	recipients  a list, one entry each:
+//	  to          the address as the client gave it
+//	  reply       "ok", or the SMTP reply
+//	  sent        "encrypted", "plain", "already encrypted"; no such key if not sent
+//	  rule        the action of the rule that matched
+//	  outcome     what the key store found, if it was asked
+//	  origin      where the certificates came from
+//	  certs       fingerprints of those that were encrypted to
+//	  warnings    what the postmaster should look at
+//	  why         details that were not told to the sender
+//	result      "encrypted", "passed", "refused", "deferred", or "abandoned":
+//	            the client or the MTA gave up, or the connection broke
+//	reply       the SMTP reply to the mail, if it was refused or deferred
+//	size_in     bytes of body received
+//	size_out    bytes of body put in its place; 0 unless encrypted
+//	took_ms     milliseconds from MAIL to the end
+package milter
