@@ -1,0 +1,96 @@
+package main
+
+import (
+	"crypto/ecdsa"
+	"crypto/rsa"
+	"crypto/sha256"
+	"crypto/x509"
+	"encoding/hex"
+	"fmt"
+	"strings"
+	"time"
+
+	"smimea.example/smimea"
+)
+
+// day is how we print a date: certificates end at a second that interests
+// nobody, but in UTC.
+const day = "2006-01-02 15:04 MST"
+
+// describe adds what there is to say of a certificate, in DER, to a sheet.
+func describe(s *sheet, der []byte) {
+	cert, err := x509.ParseCertificate(der)
+	if err != nil {
+		s.row("certificate", "cannot be read: %v", err)
+		s.row("sha256", "%s", fingerprint(der))
+		return
+	}
+	s.row("subject", "%s", cert.Subject)
+	s.row("issuer", "%s", issuer(cert))
+	s.row("addresses", "%s", names(smimea.Names(cert)))
+	s.row("key", "%s", keyKind(cert))
+	s.row("valid", "%s until %s", cert.NotBefore.UTC().Format(day), cert.NotAfter.UTC().Format(day))
+	s.row("sha256", "%s", fingerprint(der))
+}
+
+// issuer names who signed the certificate.
+func issuer(cert *x509.Certificate) string {
+	if string(cert.RawIssuer) == string(cert.RawSubject) {
+		return "itself"
+	}
+	return cert.Issuer.String()
+}
+
+// fingerprint is the SHA-256 of a certificate in lower-case hex.
+func fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
+	return hex.EncodeToString(sum[:])
+}
+
+// keyKind says what the public key is.
+func keyKind(cert *x509.Certificate) string {
+	switch key := cert.PublicKey.(type) {
+	case *rsa.PublicKey:
+		return fmt.Sprintf("RSA, %d bits", key.N.BitLen())
+	case *ecdsa.PublicKey:
+		return "EC, " + key.Curve.Params().Name
+	}
+	// crypto/x509 reads X25519 and ML-KEM certificates and leaves their key out.
+	if cert.PublicKeyAlgorithm != x509.UnknownPublicKeyAlgorithm {
+		return cert.PublicKeyAlgorithm.String()
+	}
+	return "of a kind that is not known here"
+}
+
+// remaining says how long a certificate still holds, for people.
+func remaining(until, now time.Time) string {
+	days := int(until.Sub(now).Hours() / 24)
+	switch {
+	case days < 0:
+		return "nothing"
+	case days < 2:
+		return "less than two days"
+	}
+	return fmt.Sprintf("%d days", days)
+}
+
+// names lists what may be many.
+func names(list []string) string {
+	if len(list) == 0 {
+		return "none"
+	}
+	return strings.Join(list, ", ")
+}
+
+// parseAddress reads an address of the command line and makes its owner name.
+func parseAddress(text string) (smimea.Address, string, error) {
+	address, err := smimea.ParseAddress(text)
+	if err != nil {
+		return address, "", wrongUsage("%w", err).hint("an address looks like alice@example.org")
+	}
+	owner, err := address.Owner()
+	if err != nil {
+		return address, "", wrongUsage("%w", err)
+	}
+	return address, owner, nil
+}
