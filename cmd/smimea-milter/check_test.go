@@ -1,0 +1,193 @@
+package main
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"smimea.example/internal/config"
+	"smimea.example/internal/gateway"
+)
+
+// The example is what a postmaster starts from.
+func TestExampleSettings(t *testing.T) {
+	settings, err := config.Load("smimea.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := settings.Rules[0]; got.Action != "never" || len(got.Sender) > 0 {
+		t.Errorf("the first rule is %+v, want the usual one", got)
+	}
+	if got := settings.Rules[len(settings.Rules)-1]; got.Action != "require" || !reflect.DeepEqual(got.Recipient, []string{"*"}) {
+		t.Errorf("the last rule is %+v, want require for everybody", got)
+	}
+}
+
+// What is commented out in the example is said to be the default.
+func TestExampleShowsTheDefaults(t *testing.T) {
+	example, err := os.ReadFile("smimea.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var all strings.Builder
+	for line := range strings.Lines(string(example)) {
+		if rest, ok := strings.CutPrefix(line, "#"); ok && !strings.HasPrefix(rest, " ") && strings.Contains(rest, " = ") {
+			line = rest
+		}
+		if strings.HasPrefix(line, "pinned") {
+			continue // an example; there is none by default
+		}
+		all.WriteString(line)
+	}
+	spelt, err := config.Parse([]byte(all.String()), "smimea.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defaults, err := config.Load("smimea.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(spelt, defaults) {
+		t.Errorf("the example says\n%+v, but the defaults are\n%+v", spelt, defaults)
+	}
+}
+
+func TestPostfixFindings(t *testing.T) {
+	const socket = "unix:/var/spool/postfix/smimea/milter.sock"
+	good := map[string]string{
+		"queue_directory":       "/var/spool/postfix",
+		"milter_default_action": "tempfail",
+		"milter_protocol":       "6",
+		"smtpd_milters":         "unix:smimea/milter.sock",
+		"non_smtpd_milters":     "unix:smimea/milter.sock, inet:127.0.0.1:8891",
+		"message_size_limit":    "50000000",
+		"mydestination":         "mail.house.test, house.test",
+		"virtual_alias_domains": "hash:/etc/postfix/virtual",
+		"relay_domains":         "",
+	}
+	rules := []gateway.Rule{
+		{Recipients: []string{"house.test", ".house.test"}, Action: gateway.Never},
+		{Recipients: []string{"*"}, Action: gateway.Require},
+	}
+	for _, tt := range []struct {
+		name      string
+		set       map[string]string
+		sockets   []string
+		want, not string // a line of the report, and one that must not be there
+	}{
+		{name: "all is well", want: "ok: milter_default_action = tempfail: without the gateway no mail leaves", not: "warning:"},
+		{name: "all is well", want: "ok: smtpd_milters: what comes by SMTP goes through the gateway", not: "error:"},
+		{name: "plaintext", set: map[string]string{"milter_default_action": "accept"}, want: "warning: milter_default_action = accept: without the gateway mail leaves in PLAINTEXT (postconf -e milter_default_action=tempfail)"},
+		{name: "quarantine", set: map[string]string{"milter_default_action": "quarantine"}, want: "warning: milter_default_action = quarantine: "},
+		{name: "from Postfix 3.11 on", set: map[string]string{"milter_default_action": "shutdown"}, want: "ok: milter_default_action = shutdown", not: "warning:"},
+		{name: "old protocol", set: map[string]string{"milter_protocol": "2"}, want: "warning: milter_protocol = 2: "},
+		{name: "pickup forgotten", set: map[string]string{"non_smtpd_milters": ""}, want: "warning: non_smtpd_milters: what programs of this machine send does NOT go through the gateway (add unix:smimea/milter.sock)"},
+		{name: "another milter only", set: map[string]string{"smtpd_milters": "inet:127.0.0.1:8891 unix:opendkim/opendkim.sock"}, want: "warning: smtpd_milters: what comes by SMTP does NOT go through"},
+		{name: "path as outside of the chroot", set: map[string]string{"smtpd_milters": socket}, want: "warning: smtpd_milters: " + socket + ": a chrooted smtpd, as Debian's, does not find it there (write unix:smimea/milter.sock)"},
+		{name: "path as inside of the chroot", set: map[string]string{"smtpd_milters": "unix:/smimea/milter.sock"}, want: "ok: smtpd_milters: ", not: "warning:"},
+		{name: "braces", set: map[string]string{"smtpd_milters": "inet:127.0.0.1:8891, { unix:smimea/milter.sock, connect_timeout = 10s, default_action = accept }"}, want: "warning: smtpd_milters, default_action = accept: without the gateway mail leaves in PLAINTEXT"},
+		{name: "TCP", sockets: []string{"inet:8893@127.0.0.1"}, set: map[string]string{"smtpd_milters": "inet:localhost:8893", "non_smtpd_milters": "inet:127.0.0.1:8893"}, want: "ok: smtpd_milters: ", not: "warning:"},
+		{name: "TCP, another port", sockets: []string{"inet:127.0.0.1:8893"}, want: "warning: smtpd_milters: what comes by SMTP does NOT go through the gateway (add inet:127.0.0.1:8893)"},
+		{name: "submission only", set: map[string]string{"smtpd_milters": "", "submission/inet/smtpd_milters": "unix:smimea/milter.sock"}, want: "ok: submission/inet/smtpd_milters: what comes by submission goes through the gateway", not: "warning:"},
+		{name: "all but submission", set: map[string]string{"submission/inet/smtpd_milters": ""}, want: "warning: submission/inet/smtpd_milters: what comes by submission does NOT go through the gateway"},
+		{name: "Postfix's own limit", set: map[string]string{"message_size_limit": "10240000"}, want: "warning: message_size_limit = 10240000: mails of more than 7.3 MB are refused"},
+		{name: "no limit", set: map[string]string{"message_size_limit": "0"}, want: "ok: message_size_limit = 0: "},
+		{name: "limit enough", want: "ok: message_size_limit = 50000000: mails of up to 35.7 MB leave room"},
+		{name: "house covered", want: "ok: Postfix's own domains: mail to your own people stays as it is"},
+		{name: "house not covered", set: map[string]string{"virtual_mailbox_domains": "other.test proxy:mysql:/etc/x.cf house.test", "relay_domains": ".third.test"}, want: "warning: Postfix's own domains other.test, .third.test: no `never` rule covers them"},
+	} {
+		mta := make(map[string]string)
+		for k, v := range good {
+			mta[k] = v
+		}
+		for k, v := range tt.set {
+			mta[k] = v
+		}
+		sockets := tt.sockets
+		if sockets == nil {
+			sockets = []string{socket}
+		}
+		var out bytes.Buffer
+		r := report{w: &out}
+		r.postfix(mta, sockets, rules)
+		if !strings.Contains("\n"+out.String(), "\n"+tt.want) {
+			t.Errorf("%s: no line %q in\n%s", tt.name, tt.want, out.String())
+		}
+		if tt.not != "" && strings.Contains(out.String(), tt.not) {
+			t.Errorf("%s: %q in\n%s", tt.name, tt.not, out.String())
+		}
+		if r.failed {
+			t.Errorf("%s: a warning has failed the check", tt.name)
+		}
+	}
+}
+
+func TestSocketFindings(t *testing.T) {
+	dir := t.TempDir()
+	at := func(name string, mode os.FileMode) string {
+		path := filepath.Join(dir, name)
+		if err := os.Mkdir(path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(path, mode); err != nil {
+			t.Fatal(err)
+		}
+		return path
+	}
+	taken := at("taken", 0o755)
+	l, err := net.Listen("unix", filepath.Join(taken, "milter.sock"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	file := at("file", 0o755)
+	if err := os.WriteFile(filepath.Join(file, "milter.sock"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, tt := range []struct{ name, spec, want string }{
+		{"no directory", "unix:" + dir + "/missing/milter.sock", "error: socket " + dir + "/missing/milter.sock: there is no directory"},
+		{"a file in its place", "unix:" + file + "/milter.sock", "error: socket " + file + "/milter.sock: something is there that is not a socket"},
+		{"running", "unix:" + taken + "/milter.sock", "ok: socket " + taken + "/milter.sock: somebody answers there"},
+		{"not setgid", "unix:" + at("plain", 0o750) + "/milter.sock", "warning: socket " + dir + "/plain/milter.sock: " + dir + "/plain is not setgid"},
+		{"closed to its group", "unix:" + at("closed", 0o700|os.ModeSetgid) + "/milter.sock", "may not enter"},
+		{"open to everybody", "unix:" + at("open", 0o777|os.ModeSetgid) + "/milter.sock", "everybody may put something else in its place"},
+		{"loopback", "inet:127.0.0.1:8893", "ok: socket inet:127.0.0.1:8893"},
+		{"not loopback", "inet:192.0.2.1:8893", "warning: socket inet:192.0.2.1:8893: everyone who reaches it"},
+		{"everywhere", "inet:0.0.0.0:8893", "warning: socket inet:0.0.0.0:8893"},
+	} {
+		var out bytes.Buffer
+		r := report{w: &out}
+		r.socket(tt.spec)
+		if !strings.Contains(out.String(), tt.want) {
+			t.Errorf("%s: %q, want %q", tt.name, out.String(), tt.want)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	missing := filepath.Join(t.TempDir(), "missing.toml")
+	for _, tt := range []struct {
+		args        []string
+		code        int
+		out, errors string
+	}{
+		{[]string{"-version"}, 0, "smimea-milter ", ""},
+		{[]string{"-help"}, 0, "", "-config FILE"},
+		{[]string{"-nonsense"}, 2, "", "-nonsense"},
+		{[]string{"serve"}, 2, "", `smimea-milter: error: unexpected argument "serve"`},
+		{[]string{"-config", missing}, 1, "", "smimea-milter: hint: try: smimea-milter -check -config " + missing},
+		{[]string{"-check", "-config", missing}, 1, "error: open " + missing, ""},
+	} {
+		var stdout, stderr bytes.Buffer
+		if code := run(tt.args, &stdout, &stderr); code != tt.code {
+			t.Errorf("%q: exit code %d, want %d", tt.args, code, tt.code)
+		}
+		if !strings.Contains(stdout.String(), tt.out) || !strings.Contains(stderr.String(), tt.errors) {
+			t.Errorf("%q: %q and %q, want %q and %q", tt.args, stdout.String(), stderr.String(), tt.out, tt.errors)
+		}
+	}
+}

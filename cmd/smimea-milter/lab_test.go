@@ -1,0 +1,501 @@
+package main_test
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/x509"
+	"encoding/pem"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+
+	"smimea.example/tools/testnet"
+)
+
+// A lab is a small company and its partners, made of real programs: NSD serves
+// zones that ldns signed, Unbound resolves them, Postfix with Debian's own
+// configuration and the README's lines takes the house's mail, smimea-milter
+// runs beside it as a user of its own, and a sink stands for all mail servers
+// out there. Everything listens on loopback and lives in one directory.
+type lab struct {
+	t    *testing.T
+	dir  string
+	bin  string               // where the two commands are
+	keys map[string]recipient // by address: who can read what
+	sink *testnet.MailServer
+
+	resolver string // Unbound, host:port
+	smtp     string // Postfix, host:port
+	submit   string // its submission service, host:port
+	milter   *exec.Cmd
+}
+
+// A recipient is somebody out there: the certificate published, and the key.
+type recipient struct{ cert, key string } // PEM files
+
+// startLab starts everything but the milter. Postfix gets the README's lines
+// for what the heading says.
+func startLab(t *testing.T, heading string) *lab {
+	t.Helper()
+	if os.Getuid() != 0 {
+		skip(t, "root, for Postfix")
+	}
+	for _, program := range []string{"postfix", "nsd", "unbound", "ldns-signzone", "ldns-keygen", "ldns-key2ds", "openssl"} {
+		if _, err := exec.LookPath(program); err != nil {
+			skip(t, program)
+		}
+	}
+	dir, err := os.MkdirTemp("", "smimea-lab")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l := &lab{t: t, dir: dir, bin: filepath.Join(dir, "bin"), keys: map[string]recipient{}}
+	t.Cleanup(func() {
+		if t.Failed() {
+			t.Logf("Postfix said:\n%s", tail(filepath.Join(dir, "postfix.log")))
+			t.Logf("smimea-milter said:\n%s", tail(filepath.Join(dir, "milter.log")))
+		}
+		os.RemoveAll(dir)
+	})
+	if err := os.Chmod(dir, 0o755); err != nil { // Postfix and the milter are other users
+		t.Fatal(err)
+	}
+	l.run("go", "build", "-o", l.bin+"/", "smimea.example/cmd/smimea", "smimea.example/cmd/smimea-milter")
+	l.startDNS()
+	if l.sink, err = testnet.StartMail("", ""); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.sink.Close() })
+	l.startPostfix(heading)
+	t.Cleanup(l.stopMilter)
+	return l
+}
+
+// sub runs a part of the test, which the lab's complaints then belong to.
+func (l *lab) sub(name string, test func(t *testing.T)) {
+	whole := l.t
+	whole.Run(name, func(t *testing.T) {
+		l.t = t
+		defer func() { l.t = whole }()
+		test(t)
+	})
+}
+
+// skip gives the test up for want of a real program; where all are required
+// that is a failure.
+func skip(t *testing.T, what string) {
+	t.Helper()
+	if os.Getenv("SMIMEA_TEST_ALL") != "" {
+		t.Fatalf("needs %s", what)
+	}
+	t.Skipf("needs %s", what)
+}
+
+// run runs a command to its end and returns its standard output.
+func (l *lab) run(name string, args ...string) []byte {
+	l.t.Helper()
+	ctx, cancel := context.WithTimeout(context.Background(), 2*time.Minute)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, name, args...)
+	if name != "go" {
+		cmd.Dir = l.dir
+	}
+	var out, errs bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &errs
+	if err := cmd.Run(); err != nil {
+		l.t.Fatalf("%s %s: %v\n%s%s", name, strings.Join(args, " "), err, out.Bytes(), errs.Bytes())
+	}
+	return out.Bytes()
+}
+
+// start starts a server that ends with the test.
+func (l *lab) start(name string, args ...string) {
+	l.t.Helper()
+	cmd := exec.Command(name, args...)
+	cmd.Dir = l.dir
+	log, err := os.Create(l.path(filepath.Base(name) + ".log"))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.t.Cleanup(func() { stop(cmd) })
+}
+
+// stop asks a process to end, and makes it end.
+func stop(cmd *exec.Cmd) {
+	cmd.Process.Signal(syscall.SIGTERM)
+	ended := make(chan struct{})
+	go func() { cmd.Wait(); close(ended) }()
+	select {
+	case <-ended:
+	case <-time.After(10 * time.Second):
+		cmd.Process.Kill()
+		<-ended
+	}
+}
+
+func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
+
+func (l *lab) write(name, content string) string {
+	l.t.Helper()
+	path := l.path(name)
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(content), 0o644); err != nil {
+		l.t.Fatal(err)
+	}
+	return path
+}
+
+// person makes a certificate and a key for an address.
+func (l *lab) person(address, kind string) recipient {
+	l.t.Helper()
+	der, key, err := testnet.NewCertificate(testnet.Subject{Address: address, Kind: kind})
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	r := recipient{
+		cert: l.write(address+".pem", string(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}))),
+		key:  l.write(address+".key", string(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: pkcs8(l.t, key)}))),
+	}
+	l.keys[address] = r
+	return r
+}
+
+func pkcs8(t *testing.T, key crypto.PrivateKey) []byte {
+	t.Helper()
+	der, err := x509.MarshalPKCS8PrivateKey(key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
+}
+
+// published returns what `smimea publish` prints for a new person.
+func (l *lab) published(address, kind string) string {
+	l.t.Helper()
+	return string(l.run(l.bin+"/smimea", "publish", address, l.person(address, kind).cert))
+}
+
+// startDNS signs the zones with ldns, serves them with NSD, and resolves them
+// with Unbound.
+func (l *lab) startDNS() {
+	authority, recursor := freePort(l.t), freePort(l.t)
+	l.resolver = fmt.Sprintf("127.0.0.1:%d", recursor)
+
+	broken := l.signZone("broken.test.", zoneHead("broken.test.")+l.published("alice@broken.test", "rsa"))
+	l.forge("zones/broken.test.signed")
+	good := l.signZone("good.test.", zoneHead("good.test.")+
+		l.published("rsa@good.test", "rsa")+l.published("rsa2@good.test", "rsa")+l.published("ec@good.test", "ec"))
+	silent := l.signZone("silent.test.", strings.Replace(zoneHead("silent.test."), "MX 10 ns.test.", "MX 0 .", 1)) // RFC 7505
+	l.write("zones/unsigned.test.signed", zoneHead("unsigned.test.")+l.published("alice@unsigned.test", "rsa"))
+	test := l.signZone("test.", zoneHead("test.")+
+		"good.test. NS ns.test.\n"+good+"silent.test. NS ns.test.\n"+silent+"broken.test. NS ns.test.\n"+broken+"unsigned.test. NS ns.test.\nns.test. A 127.0.0.1\n")
+	root := l.signZone(".", zoneHead(".")+"test. NS ns.test.\n"+test+"ns.test. A 127.0.0.1\n")
+	l.write("root.ds", root)
+
+	var zones, stubs strings.Builder
+	for _, zone := range []string{".", "test.", "good.test.", "silent.test.", "broken.test.", "unsigned.test."} {
+		fmt.Fprintf(&zones, "zone:\n  name: %q\n  zonefile: %q\n", zone, zoneFile(zone)+".signed")
+		fmt.Fprintf(&stubs, "stub-zone:\n  name: %q\n  stub-addr: 127.0.0.1@%d\n", zone, authority)
+	}
+	l.start("nsd", "-d", "-c", l.write("nsd.conf", fmt.Sprintf(`
+server:
+  ip-address: 127.0.0.1@%d
+  username: ""
+  server-count: 1
+  zonesdir: %q
+  database: ""
+  zonelistfile: %q
+  xfrdfile: %q
+  pidfile: %q
+remote-control:
+  control-enable: no
+%s`, authority, l.path("zones"), l.path("zone.list"), l.path("xfrd.state"), l.path("nsd.pid"), zones.String())))
+	l.start("unbound", "-d", "-c", l.write("unbound.conf", fmt.Sprintf(`
+server:
+  directory: %q
+  username: ""
+  chroot: ""
+  pidfile: ""
+  use-syslog: no
+  interface: 127.0.0.1
+  port: %d
+  do-not-query-localhost: no
+  local-zone: "test." nodefault
+  trust-anchor-file: %q
+remote-control:
+  control-enable: no
+%s`, l.dir, recursor, l.path("root.ds"), stubs.String())))
+	waitForPort(l.t, fmt.Sprintf("127.0.0.1:%d", authority))
+	waitForPort(l.t, l.resolver)
+}
+
+func zoneHead(zone string) string {
+	return fmt.Sprintf("$ORIGIN %s\n$TTL 300\n@ SOA ns.test. hostmaster.test. 1 3600 600 86400 300\n@ NS ns.test.\n@ MX 10 ns.test.\n", zone)
+}
+
+func zoneFile(zone string) string {
+	if zone == "." {
+		return "root"
+	}
+	return strings.TrimSuffix(zone, ".")
+}
+
+// signZone signs a zone and returns its DS line.
+func (l *lab) signZone(zone, content string) (ds string) {
+	file := "zones/" + zoneFile(zone)
+	l.write(file, content)
+	ksk := strings.TrimSpace(string(l.run("ldns-keygen", "-k", "-a", "ECDSAP256SHA256", zone)))
+	zsk := strings.TrimSpace(string(l.run("ldns-keygen", "-a", "ECDSAP256SHA256", zone)))
+	l.run("ldns-signzone", "-n", "-f", file+".signed", file, zsk, ksk)
+	return string(l.run("ldns-key2ds", "-n", "-2", ksk+".key"))
+}
+
+// forge changes a certificate in a signed zone, and leaves its signature.
+func (l *lab) forge(name string) {
+	l.t.Helper()
+	signed, err := os.ReadFile(l.path(name))
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	record := regexp.MustCompile(`(?i)\t(SMIMEA|TYPE53)\t.*`)
+	forged := record.ReplaceAllFunc(signed, func(line []byte) []byte {
+		last := line[len(line)-1]
+		if last == '0' {
+			last = '1'
+		} else {
+			last = '0'
+		}
+		return append(line[:len(line)-1:len(line)-1], last)
+	})
+	if bytes.Equal(forged, signed) {
+		l.t.Fatalf("no SMIMEA record in %s", name)
+	}
+	l.write(name, string(forged))
+}
+
+// startPostfix starts a Postfix of our own: Debian's main.cf and master.cf,
+// the README's lines, and what tells this instance from the system's.
+func (l *lab) startPostfix(heading string) {
+	l.smtp = fmt.Sprintf("127.0.0.1:%d", freePort(l.t))
+	l.submit = fmt.Sprintf("127.0.0.1:%d", freePort(l.t))
+	_, sinkPort, _ := net.SplitHostPort(l.sink.Addr())
+
+	main := readFile(l.t, "/usr/share/postfix/main.cf.debian") + readmeLines(l.t, "main.cf, "+heading) + fmt.Sprintf(`
+queue_directory = %[1]s/spool
+data_directory = %[1]s/data
+maillog_file = %[1]s/postfix.log
+maillog_file_prefixes = %[1]s
+myhostname = mail.house.test
+mydestination = house.test
+mynetworks = 127.0.0.0/8
+inet_interfaces = loopback-only
+inet_protocols = ipv4
+alias_maps =
+alias_database =
+relayhost = [127.0.0.1]:%[2]s
+`, l.dir, sinkPort)
+	// The one line of master.cf that two instances on a machine cannot share,
+	// and the submission service, which Debian leaves to be switched on.
+	master := strings.Replace(readFile(l.t, "/usr/share/postfix/master.cf.dist"),
+		"\nsmtp      inet", fmt.Sprintf("\n%s inet", l.smtp), 1)
+	if heading != "for everything" {
+		master += fmt.Sprintf("%s inet n - y - - smtpd\n", l.submit) +
+			readmeLines(l.t, "master.cf, below submission and submissions")
+	}
+	l.write("postfix/main.cf", main)
+	l.write("postfix/master.cf", master)
+	l.write("postfix/dynamicmaps.cf", "")
+	for _, dir := range []string{"spool", "data", "spool/smimea"} {
+		if err := os.MkdirAll(l.path(dir), 0o755); err != nil {
+			l.t.Fatal(err)
+		}
+	}
+	l.own("data", "postfix", "postfix", 0o700)
+	// As the README has it: the milter's user makes the socket, Postfix' group opens it.
+	l.own("spool/smimea", "nobody", "postfix", 0o750|os.ModeSetgid)
+	l.run("postfix", "-c", l.path("postfix"), "start")
+	l.t.Cleanup(func() { l.run("postfix", "-c", l.path("postfix"), "stop") })
+	waitForPort(l.t, l.smtp)
+}
+
+// own gives a directory to a user and a group.
+func (l *lab) own(name, owner, group string, mode os.FileMode) {
+	l.t.Helper()
+	u, err := user.Lookup(owner)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	g, err := user.LookupGroup(group)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.Chown(l.path(name), number(u.Uid), number(g.Gid)); err != nil {
+		l.t.Fatal(err)
+	}
+	if err := os.Chmod(l.path(name), mode); err != nil {
+		l.t.Fatal(err)
+	}
+}
+
+func number(id string) int {
+	n, err := strconv.Atoi(id)
+	if err != nil {
+		panic(err)
+	}
+	return n
+}
+
+// readmeLines returns the lines of the README that belong into a file.
+func readmeLines(t *testing.T, heading string) string {
+	t.Helper()
+	readme := readFile(t, "../../README.md")
+	_, rest, ok := strings.Cut(readme, "```cfg\n# /etc/postfix/"+heading+"\n")
+	lines, _, closed := strings.Cut(rest, "```")
+	if !ok || !closed {
+		t.Fatalf("README.md has no lines for %s", heading)
+	}
+	return lines
+}
+
+// startMilter starts smimea-milter as a user who is not root, asking resolver.
+func (l *lab) startMilter(resolver string) {
+	l.t.Helper()
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	socket := l.path("spool/smimea/milter.sock")
+	config := l.write("smimea.toml", fmt.Sprintf(`
+listen = ["unix:%s"]
+
+[dns]
+upstreams = [%q]
+trust_anchors = %q
+
+[[rule]]
+recipient = ["house.test", ".house.test"]
+action = "never"
+
+[[rule]]
+recipient = ["*"]
+action = "require"
+`, socket, resolver, l.path("root.ds")))
+	log, err := os.OpenFile(l.path("milter.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd := exec.Command(l.bin+"/smimea-milter", "-config", config)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{
+		Uid: uint32(number(nobody.Uid)), Gid: uint32(number(nobody.Gid))}}
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.milter = cmd
+	wait(l.t, "the milter's socket", func() bool {
+		conn, err := net.Dial("unix", socket)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// checkFinds runs smimea-milter -check and wants these lines of it.
+func (l *lab) checkFinds(lines ...string) {
+	l.t.Helper()
+	cmd := exec.Command(l.bin+"/smimea-milter", "-check", "-config", l.path("smimea.toml"))
+	cmd.Env = append(os.Environ(), "MAIL_CONFIG="+l.path("postfix"))
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		l.t.Errorf("smimea-milter -check: %v", err)
+	}
+	for _, line := range lines {
+		if !strings.Contains(string(out), line) {
+			l.t.Errorf("no line %q in\n%s", line, out)
+		}
+	}
+}
+
+func (l *lab) stopMilter() {
+	if l.milter != nil {
+		stop(l.milter)
+		l.milter = nil
+	}
+}
+
+// decrypt opens a delivered mail with OpenSSL.
+func (l *lab) decrypt(mail []byte, address string) []byte {
+	l.t.Helper()
+	who := l.keys[address]
+	file := l.write("delivered.eml", string(mail))
+	return l.run("openssl", "cms", "-decrypt", "-binary", "-in", file, "-recip", who.cert, "-inkey", who.key)
+}
+
+func readFile(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
+}
+
+// tail returns the end of a log file.
+func tail(path string) string {
+	content, err := os.ReadFile(path)
+	if err != nil {
+		return err.Error()
+	}
+	return string(content[max(0, len(content)-8000):])
+}
+
+func freePort(t *testing.T) int {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().(*net.TCPAddr).Port
+}
+
+func waitForPort(t *testing.T, address string) {
+	t.Helper()
+	wait(t, address, func() bool {
+		conn, err := net.Dial("tcp", address)
+		if err == nil {
+			conn.Close()
+		}
+		return err == nil
+	})
+}
+
+// wait waits until a condition holds, at most 20 seconds.
+func wait(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+		if holds() {
+			return
+		}
+	}
+	t.Fatalf("waited in vain for %s", what)
+}

@@ -1,0 +1,185 @@
+// Smimea-milter stands beside a mail server and encrypts what leaves the house.
+//
+// Usage:
+//
+//	smimea-milter [-config FILE]          serve
+//	smimea-milter [-config FILE] -check   try the settings, look at Postfix
+//	smimea-milter -version
+//
+// It reads its settings (default: /etc/smimea/smimea.toml), listens where they
+// say, and writes one line of JSON to standard error for each mail; the keys
+// are listed in package milter's comment and in smimea-milter(8).
+//
+// SIGTERM and SIGINT let it finish the mails in flight and end; a second one
+// ends it at once. SIGHUP reads the directory of pinned certificates again.
+// Other settings take a restart.
+//
+// Exit codes: 0 ended as told, or the check found no error · 1 failed · 2 wrong
+// usage.
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"sync"
+	"syscall"
+
+	"github.com/coreos/go-systemd/v22/daemon"
+
+	"smimea.example/internal/config"
+	"smimea.example/keystore"
+	"smimea.example/milter"
+)
+
+func main() {
+	os.Exit(run(os.Args[1:], os.Stdout, os.Stderr))
+}
+
+func run(args []string, stdout, stderr io.Writer) int {
+	flags := flag.NewFlagSet("smimea-milter", flag.ContinueOnError)
+	flags.SetOutput(stderr)
+	path := flags.String("config", "/etc/smimea/smimea.toml", "read settings from `FILE`")
+	check := flags.Bool("check", false, "try everything the settings name, look at Postfix, and exit")
+	version := flags.Bool("version", false, "print the version and exit")
+	if err := flags.Parse(args); errors.Is(err, flag.ErrHelp) {
+		return 0
+	} else if err != nil {
+		return 2
+	}
+	switch {
+	case flags.NArg() > 0:
+		complain(stderr, fmt.Errorf("unexpected argument %q", flags.Arg(0)), "smimea-milter -help")
+		return 2
+	case *version:
+		fmt.Fprintln(stdout, "smimea-milter", programVersion())
+		return 0
+	case *check:
+		return checkAll(*path, stdout)
+	}
+	log := slog.New(slog.NewJSONHandler(stderr, nil))
+	slog.SetDefault(log)
+	d, err := open(*path)
+	if err != nil {
+		complain(stderr, err, "smimea-milter -check -config "+*path)
+		return 1
+	}
+	if err := d.serve(log); err != nil {
+		fmt.Fprintf(stderr, "smimea-milter: error: %v\n", err)
+		return 1
+	}
+	return 0
+}
+
+func complain(w io.Writer, err error, try string) {
+	fmt.Fprintf(w, "smimea-milter: error: %v\nsmimea-milter: hint: try: %s\n", err, try)
+}
+
+// programVersion is what the Go command has noted in the binary.
+func programVersion() string {
+	if info, ok := debug.ReadBuildInfo(); ok && info.Main.Version != "" {
+		return info.Main.Version
+	}
+	return "(unknown version)"
+}
+
+// A process is everything that the settings name, opened.
+type process struct {
+	settings  *config.Config
+	house     *config.Built
+	listeners []net.Listener
+}
+
+func open(path string) (*process, error) {
+	settings, err := config.Load(path)
+	if err != nil {
+		return nil, err
+	}
+	house, err := settings.Build()
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", path, err)
+	}
+	listeners, err := listen(settings.Listen)
+	if err != nil {
+		house.Close()
+		return nil, err
+	}
+	return &process{settings, house, listeners}, nil
+}
+
+// serve serves until it is told to stop.
+func (p *process) serve(log *slog.Logger) error {
+	defer p.house.Close()
+	var background sync.WaitGroup
+	defer background.Wait()
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	defer context.AfterFunc(ctx, func() {
+		stop() // the next signal ends the process
+		notify(daemon.SdNotifyStopping)
+		log.Info("stopping", "wait", p.settings.Limits.Wait.String())
+	})()
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP)
+	background.Go(func() { reload(ctx, hup, p.house.Pinned, log) })
+
+	notify(daemon.SdNotifyReady)
+	log.Info("ready", "listen", p.settings.Listen, "version", programVersion())
+	server := milter.Server{
+		Gateway:     p.house.Gateway,
+		Log:         log,
+		Connections: p.settings.Limits.Connections,
+		Drain:       p.settings.Limits.Wait.Duration,
+	}
+	return server.Serve(ctx, p.listeners...)
+}
+
+// listen opens all sockets, or none.
+func listen(specs []string) ([]net.Listener, error) {
+	var listeners []net.Listener
+	for _, spec := range specs {
+		l, err := milter.Listen(spec)
+		if err != nil {
+			for _, l := range listeners {
+				l.Close()
+			}
+			return nil, err
+		}
+		listeners = append(listeners, l)
+	}
+	return listeners, nil
+}
+
+// notify tells systemd, if that is who started us.
+func notify(state string) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		slog.Warn("telling systemd", "why", err.Error())
+	}
+}
+
+// reload reads the pinned certificates again at each signal, until ctx ends.
+func reload(ctx context.Context, hup <-chan os.Signal, pinned *keystore.Dir, log *slog.Logger) {
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-hup:
+		}
+		if pinned == nil {
+			log.Info("no certificates are pinned")
+			continue
+		}
+		if err := pinned.Reload(); err != nil {
+			log.Error("reading the pinned certificates; the old ones stay in force", "why", err.Error())
+			continue
+		}
+		log.Info("read the pinned certificates", "number", len(pinned.List()))
+	}
+}
