@@ -240,6 +240,29 @@ func TestAttacks(t *testing.T) {
 			w.tamper = only("x.wild.good.test.", typeA, instead(w, "any.wild.good.test.", typeSMIMEA))
 		}, "the denial records prove something else"},
 
+		{"a DS made from a wildcard", "mail.any.wild.good.test.", typeA, func(t *testing.T, w *world) {
+			good := w.zones[must("good.test.")]
+			ds := intruder.ToDS(2)
+			ds.Hdr.Name, ds.Hdr.Ttl = "*.wild.good.test.", 3600
+			w.tamper = func(q question, m *dns.Msg) {
+				switch q {
+				case question{must("any.wild.good.test."), dns.TypeDS}:
+					m.Answer = expand(w.signed(good, []dns.RR{ds}), q.name)
+					m.Ns = w.cover(good, q.name)
+				case question{must("mail.any.wild.good.test."), typeA}:
+					strip(q, m)
+				}
+			}
+		}, "the DS was made from a wildcard"},
+		{"a DNAME made from a wildcard", "mail.any.wild.good.test.", typeA, func(t *testing.T, w *world) {
+			good := w.zones[must("good.test.")]
+			w.tamper = only("mail.any.wild.good.test.", typeA, func(m *dns.Msg) {
+				dname := []dns.RR{parseRR(t, "*.wild.good.test. 3600 IN DNAME unsigned.test.")}
+				m.Answer = expand(w.signed(good, dname), must("any.wild.good.test."))
+				m.Ns = w.cover(good, must("any.wild.good.test."))
+			})
+		}, "a DNAME made from a wildcard"},
+
 		// Denial of what exists.
 		{"a type denied by the NSEC of another name", mail, typeA, func(t *testing.T, w *world) {
 			w.tamper = only(mail, typeA, instead(w, "x.wild.good.test.", typeSMIMEA))

@@ -247,3 +247,17 @@ func TestAnotherServerMayProveIt(t *testing.T) {
 		}
 	}
 }
+
+// But its silence does not undo that something was forged.
+func TestAnotherServersSilenceProvesNothing(t *testing.T) {
+	bad := sound(t)
+	bad.tamper = strip
+	v, err := newValidator(Options{Anchors: bad.anchors(), Now: func() time.Time { return noon }}, bad, scripted{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.Close()
+	if a := v.Lookup(context.Background(), "mail.good.test.", typeA); a.Status != Bogus {
+		t.Errorf("%v (%v)", a.Status, a.Why)
+	}
+}

@@ -126,6 +126,62 @@ func TestHash(t *testing.T) {
 	}
 }
 
+// RFC 5155, Section 8.2: records of other parameters are no part of the proof,
+// and one that is not directly below the apex is none of the zone's chain.
+func TestNSEC3RecordsFitTogether(t *testing.T) {
+	zone := must("test.")
+	first := nsec3{zone: zone, iterations: 1, salt: "a"}
+	for _, c := range []struct {
+		what  string
+		other nsec3
+		want  int
+	}{
+		{"the same", first, 2},
+		{"other iterations", nsec3{zone: zone, iterations: 2, salt: "a"}, 1},
+		{"another salt", nsec3{zone: zone, iterations: 1, salt: "b"}, 1},
+		{"another zone", nsec3{zone: must("sub.test."), iterations: 1, salt: "a"}, 1},
+	} {
+		if got := len(newHashed(zone, []nsec3{first, c.other}, newWork()).records); got != c.want {
+			t.Errorf("%s: %d records", c.what, got)
+		}
+	}
+}
+
+// narrow makes a record that covers one name and nothing else.
+func narrow(h *hashed, n name, optOut bool) nsec3 {
+	owner, next := []byte(h.hash(n)), []byte(h.hash(n))
+	owner[len(owner)-1]--
+	next[len(next)-1]++
+	return nsec3{zone: h.zone, owner: string(owner), next: string(next), optOut: optOut}
+}
+
+// Opt-Out over the next closer name, or over the wildcard, proves nothing but
+// that no signature need be there.
+func TestOptOut(t *testing.T) {
+	zone, q := must("test."), question{must("none.test."), typeA}
+	h := newHashed(zone, []nsec3{{zone: zone}}, newWork())
+	apex := nsec3{zone: zone, owner: h.hash(zone), next: h.hash(zone) + "\x00"}
+	for _, c := range []struct {
+		what             string
+		closer, wildcard bool
+		want             Outcome
+	}{
+		{"none", false, false, NXDomain},
+		{"over the name", true, false, Failed},
+		{"over the wildcard", false, true, Failed},
+	} {
+		records := []nsec3{apex, narrow(h, q.name, c.closer), narrow(h, must("*.test."), c.wildcard)}
+		d := denyByNSEC3(zone, records, q, newWork())
+		if d.outcome != c.want || d.unsigned != (c.want == Failed) {
+			t.Errorf("Opt-Out %s: %v, unsigned %t", c.what, d.outcome, d.unsigned)
+		}
+		d = noCloserByNSEC3(zone, records, q.name, zone, newWork())
+		if d.unsigned != c.closer || (d.outcome == NXDomain) == c.closer {
+			t.Errorf("Opt-Out %s, for a wildcard's answer: %v, unsigned %t", c.what, d.outcome, d.unsigned)
+		}
+	}
+}
+
 // Equality is no cover: there the name exists.
 func TestNSEC3Covers(t *testing.T) {
 	at := func(b byte) string { return strings.Repeat(string([]byte{b}), sha1.Size) }

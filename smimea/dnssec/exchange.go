@@ -100,47 +100,55 @@ func (u *upstream) ask(ctx context.Context, q question) (*reply, error) {
 	case <-try.Done():
 		return nil, try.Err()
 	}
-	raw, id, err := u.get(try, q)
-	if err != nil {
-		if ctx.Err() == nil {
-			u.silent()
-		}
-		return nil, err
+	r, err := u.get(try, q)
+	if !answered(err) && ctx.Err() == nil {
+		u.silent()
 	}
-	return parseReply(raw, id, q)
+	return r, err
 }
 
-// get sends a question and returns the message that came back. A kept
-// connection that the server has closed meanwhile is replaced once by a fresh
-// one (RFC 7766, Section 6.2.4).
-func (u *upstream) get(ctx context.Context, q question) (raw []byte, id uint16, err error) {
+// get sends a question and returns the reply. A kept connection that the
+// server has closed meanwhile, or on which something else came, is replaced
+// once by a fresh one (RFC 7766, Section 6.2.4).
+func (u *upstream) get(ctx context.Context, q question) (*reply, error) {
 	if conn := u.kept(); conn != nil {
-		raw, id, err = u.exchange(ctx, conn, q)
-		if err == nil || ctx.Err() != nil {
-			return raw, id, err
+		if r, err := u.exchange(ctx, conn, q); answered(err) || ctx.Err() != nil {
+			return r, err
 		}
 	}
 	conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.addr)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
 	return u.exchange(ctx, conn, q)
 }
 
-// exchange sends a question over a connection and reads what comes back. The
-// connection is kept only if the bytes fit the question: anything else may
-// have been left by an older one.
-func (u *upstream) exchange(ctx context.Context, conn net.Conn, q question) (raw []byte, id uint16, err error) {
-	id = dns.Id()
+// answered reports whether the server replied to the question, if only that
+// it cannot answer.
+func answered(err error) bool {
+	var rcode *rcodeError
+	return err == nil || errors.As(err, &rcode)
+}
+
+// exchange sends a question over a connection and reads the reply. The
+// connection is kept only if that is one: anything else may have been left by
+// an older question.
+func (u *upstream) exchange(ctx context.Context, conn net.Conn, q question) (*reply, error) {
+	id := dns.Id()
 	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	raw, err = roundTrip(conn, id, q)
+	raw, err := roundTrip(conn, id, q)
 	undisturbed := stop()
-	if err != nil || !undisturbed || checkHeader(raw, id) != nil {
+	if err != nil {
 		conn.Close()
-		return raw, id, err
+		return nil, err
 	}
-	u.keep(conn)
-	return raw, id, nil
+	r, err := parseReply(raw, id, q)
+	if undisturbed && answered(err) {
+		u.keep(conn)
+	} else {
+		conn.Close()
+	}
+	return r, err
 }
 
 // roundTrip writes a query and reads a message, each with its length in front

@@ -3,6 +3,7 @@ package dnssec
 import (
 	"context"
 	"encoding/base64"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -162,8 +163,21 @@ func TestBogusAliasIsNoCircle(t *testing.T) {
 		}
 	}
 	a := w.lookup("alias.good.test.", typeA)
-	if a.Status != Bogus || w.questions() > 10 {
-		t.Errorf("%v (%v) after %d questions", a.Status, a.Why, w.questions())
+	if a.Status != Bogus || a.Outcome != Failed || w.questions() > 10 {
+		t.Errorf("%v, %v (%v) after %d questions", a.Status, a.Outcome, a.Why, w.questions())
+	}
+	if slices.Contains(w.asked, question{must("mail.good.test."), typeA}) {
+		t.Error("a bogus alias was followed")
+	}
+}
+
+// Signed or not, an alias leads to one name.
+func TestTwoAliasesAtAName(t *testing.T) {
+	for _, option := range []func(*authority){unsigned, withNSEC3} {
+		w := newWorld(t, zoneOf("test.", "a CNAME b\na CNAME c\nb A 192.0.2.1\nc A 192.0.2.2", option))
+		if a := w.lookup("a.test.", typeA); a.Status != Indeterminate || a.Outcome != Failed {
+			t.Errorf("%v, %v (%v)", a.Status, a.Outcome, a.Why)
+		}
 	}
 }
 

@@ -11,6 +11,29 @@
 // not find out" and "forged" lead to different actions and must not be mixed
 // up. Every zero value is the cautious one.
 //
+// # The way of a question
+//
+//	validate.go   the lookup: one step, or several where aliases lead on
+//	exchange.go   one question to one server over TCP; message.go reads the reply
+//	prove.go      whose keys prove a record set, or that there is none?
+//	chain.go      from the trust anchor down: zones, their keys, cuts between them
+//	verify.go     one record set and the keys of a zone
+//	denial.go     what NSEC records prove; nsec3.go the same for NSEC3
+//	limits.go     how much of all this one question may cause
+//
+// Of a message only the part that concerns the name asked for is read, and
+// where an alias leads is asked anew. All comparing is done on names in wire
+// form (name.go), and what is read of a record is what was signed (record.go).
+//
+// # What is left out
+//
+// SHA-1 (algorithms 5 and 7, digest 1) and Ed448: a zone that has nothing else
+// counts as unsigned, and no key can be had from it. More than 100 iterations
+// of NSEC3 prove nothing (RFC 9276, Section 3.2). Trust anchors do not follow
+// a rollover by themselves (RFC 5011): they come with the program or a file.
+// There is no DNS over TLS yet, one question at a time is in flight on a
+// connection, and no denial is drawn from an older one (RFC 8198).
+//
 // No type of a DNS library leaves this package: names are presentation
 // strings, data is RDATA in wire form.
 package dnssec

@@ -82,11 +82,12 @@ func TestLifetime(t *testing.T) {
 			w.tamper = only("none.test.", typeA, func(m *dns.Msg) { m.Ns[0].Header().Ttl = 20 })
 		}, "none.test.", typeA, 20 * time.Second},
 		{"the shortest of an alias's steps", nil, "alias.test.", typeA, 100 * time.Second},
+		{"a wildcard, no longer than the proof", nil, "any.wild.test.", typeA, 300 * time.Second},
 		{"an unsigned record", nil, "mail.plain.test.", typeA, 200 * time.Second},
 		{"an unsigned record, no longer than the proof", nil, "long.plain.test.", typeA, 300 * time.Second},
 	} {
 		w := newWorld(t, zoneOf(".", "", long), zoneOf("plain.test.", "mail 200 A 192.0.2.1\nlong 900 A 192.0.2.2", unsigned),
-			zoneOf("test.", "mail 600 A 192.0.2.1\nalias 100 CNAME mail", long))
+			zoneOf("test.", "mail 600 A 192.0.2.1\nalias 100 CNAME mail\n*.wild 600 A 192.0.2.1", long))
 		if c.do != nil {
 			c.do(w)
 		}
@@ -250,6 +251,36 @@ func TestNoAnswer(t *testing.T) {
 		if !errors.Is(a.Why, c.err) {
 			t.Errorf("%s: why %v, want %v in it", c.what, a.Why, c.err)
 		}
+	}
+}
+
+// A signature that fails does not make it bogus that the keys for another one
+// could not be had.
+func TestNoAnswerOutweighsABadSignature(t *testing.T) {
+	w := sound(t)
+	w.fails = func(q question) error {
+		if q == (question{must("good.test."), dns.TypeDNSKEY}) {
+			return context.DeadlineExceeded
+		}
+		return nil
+	}
+	w.tamper = only("mail.good.test.", typeA, func(m *dns.Msg) {
+		bad := dns.Copy(m.Answer[2]).(*dns.RRSIG)
+		bad.SignerName = "test."
+		m.Answer = append(m.Answer, bad)
+	})
+	if a := w.lookup("mail.good.test.", typeA); a.Status != Indeterminate {
+		t.Errorf("%v (%v)", a.Status, a.Why)
+	}
+}
+
+// A name that is proven not to exist has nothing below it to ask for.
+func TestWalkEndsWhereNothingIs(t *testing.T) {
+	w := sound(t)
+	w.tamper = only("a.b.c.d.e.f.none.test.", typeA, func(m *dns.Msg) { m.Ns = nil })
+	a := w.lookup("a.b.c.d.e.f.none.test.", typeA)
+	if a.Status != Bogus || w.questions() != 5 { // it, and the keys of two zones, and two DS
+		t.Errorf("%v (%v) after %v", a.Status, a.Why, w.asked)
 	}
 }
 
