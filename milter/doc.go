@@ -21,8 +21,10 @@
 //
 // # The log
 //
-// There is one line for each mail, at its end, with the message "mail". Its keys
-// are relied upon by those who search the log:
+// There is one line for each mail, at its end, with the message "mail". Its level
+// is INFO; WARN for a mail of pickup that was deferred, since Postfix leaves it
+// in its maildrop, tries again each minute, and tells nobody. Its keys are relied
+// upon by those who search the log:
 //
 //	queue_id    the MTA's; empty if there was none yet
 //	client      the MTA's client: name[address]
@@ -38,9 +40,11 @@
 //	  certs       fingerprints of those that were encrypted to
 //	  warnings    what the postmaster should look at
 //	  why         details that were not told to the sender
-//	result      "encrypted", "passed", "refused", "deferred", or "abandoned":
+//	result      "encrypted" or "passed"; "refused" or "deferred", the mail or all
+//	            of its recipients ("deferred" if one of them was); "abandoned":
 //	            the client or the MTA gave up, or the connection broke
-//	reply       the SMTP reply to the mail, if it was refused or deferred
+//	reply       the SMTP reply to the mail, if it was refused or deferred as a
+//	            whole
 //	size_in     bytes of body received
 //	size_out    bytes of body put in its place; 0 unless encrypted
 //	took_ms     milliseconds from MAIL to the end

@@ -18,6 +18,13 @@ import (
 // 64 KB; a header field may be longer (Postfix: header_size_limit).
 const maxFrame = 1 << 20
 
+// maxSilence bounds the silence while a mail is in flight. Postfix says nothing
+// between the last recipient and the end of the data, and a large mail over a
+// slow line takes hours. The MTA has bounds of its own for its clients, and one
+// that has died is noticed by the kernel; so this one is for what nobody
+// thought of.
+const maxSilence = 24 * time.Hour
+
 // The commands an MTA may send. Their layout is nowhere standardised; it is
 // that of Sendmail's libmilter, version 6.
 const (
@@ -43,7 +50,7 @@ const (
 // library trusts its peer, and a frame of four zero bytes, say, would end the
 // process.
 type guard struct {
-	idle  time.Duration // how long a connection may be silent between two frames
+	idle  time.Duration // how long a connection may be silent between two mails
 	frame time.Duration // how long one frame may take from its first byte to its last
 	log   *slog.Logger
 	slots chan struct{} // one for each connection that may be open
@@ -91,21 +98,23 @@ type guardedListener struct {
 	guard *guard
 }
 
-// Accept waits for a free place and then for a connection. While none is free
-// new ones wait in the kernel's queue, where the MTA's own time limit applies.
+// Accept waits for a connection and then for a free place, so that a listener
+// to which nobody comes takes none. While none is free one connection waits
+// here and the others in the kernel's queue, where the MTA's own time limit
+// applies.
 func (l *guardedListener) Accept() (net.Conn, error) {
 	g := l.guard
-	select {
-	case g.slots <- struct{}{}:
-	case <-g.done:
-		return nil, net.ErrClosed
-	}
 	conn, err := l.accept()
 	if err != nil {
-		<-g.slots
 		return nil, err
 	}
-	return g.take(conn), nil
+	select {
+	case g.slots <- struct{}{}:
+		return g.take(conn), nil
+	case <-g.done:
+		conn.Close()
+		return nil, net.ErrClosed
+	}
 }
 
 // accept outlives what passes: a connection that was reset in the queue, or no
@@ -230,6 +239,11 @@ func (c *guardedConn) read() error {
 func (c *guardedConn) patience() time.Duration {
 	if c.last == 0 {
 		return c.guard.frame
+	}
+	c.guard.mu.Lock()
+	defer c.guard.mu.Unlock()
+	if c.busy {
+		return maxSilence
 	}
 	return c.guard.idle
 }

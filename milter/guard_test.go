@@ -13,6 +13,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	mta "github.com/emersion/go-milter"
 )
 
 // frame is a command with its length.
@@ -140,6 +142,25 @@ func TestPeerThatDoesNotNegotiate(t *testing.T) {
 	h := serve(t, &Server{Idle: time.Hour, Frame: 50 * time.Millisecond}, nil)
 	if !closed(t, h.addr, "") {
 		t.Error("the connection stays open")
+	}
+}
+
+// Postfix is silent while it takes a mail in, however long that is.
+func TestSilenceWithAMailInFlight(t *testing.T) {
+	h := serve(t, &Server{Idle: 200 * time.Millisecond}, nil)
+	s := h.dial()
+	want(t, "connect")(s.Conn("client.example.org", mta.FamilyInet, 4711, "192.0.2.1"))
+	want(t, "mail")(s.Mail("alice@example.org", nil))
+	want(t, "rcpt")(s.Rcpt("bob@example.net", nil))
+	time.Sleep(500 * time.Millisecond)
+	want(t, "end of header, after a while")(s.HeaderEnd())
+	want(t, "body")(s.BodyChunk([]byte("Hello\r\n")))
+	if _, act, err := s.End(); err != nil || act.Code != mta.ActAccept {
+		t.Fatal(act, err)
+	}
+	time.Sleep(500 * time.Millisecond)
+	if _, err := s.Mail("alice@example.org", nil); err == nil {
+		t.Error("the connection stays open with no mail in flight")
 	}
 }
 

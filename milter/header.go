@@ -1,6 +1,7 @@
 package milter
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -12,71 +13,46 @@ import (
 	"smimea.example/internal/message"
 )
 
-// maxHeader bounds the header of a mail, in bytes.
-const maxHeader = 4 << 20
-
-// A header remembers, of the fields that were received, what it takes to
-// replace them: milters name a field by its name and its place among those of
-// the same name.
+// A header is the fields that the envelope replaces: milters name a field by
+// its name and its place among those of the same name.
 type header struct {
-	size   int
-	names  []string       // of fields that go into the envelope, each as it first came
+	names  []string       // each once, as it first came
 	number map[string]int // of fields of such a name, by the name in lower case
-
-	// fault says why the header cannot be replaced.
-	fault *gateway.Reply
 }
 
-var (
-	longHeader = gateway.Reply{Action: gateway.Refuse, Code: 552, Status: "5.3.4",
-		Text: "the header of this mail is too long; remove fields"}
-	strayBlank = gateway.Reply{Action: gateway.Refuse, Code: 550, Status: "5.6.0",
-		Text: "a header field of this mail has a blank before its colon; correct it"}
-)
+var strayBlank = gateway.Reply{Action: gateway.Refuse, Code: 550, Status: "5.6.0",
+	Text: "a header field of this mail has a blank before its colon; correct it"}
 
-// add takes one field.
-func (h *header) add(f message.Field) {
-	h.size += len(f.Name) + len(f.Value)
-	if h.size > maxHeader {
-		h.fault = &longHeader
-		return
+// countFields counts fields by their names. It is not ok if one of these has a
+// blank before its colon: obsolete (RFC 5322, Section 4.5), and the protocol has
+// no way to delete such a field.
+func countFields(names []string) (h header, ok bool) {
+	h.number = make(map[string]int)
+	for _, name := range names {
+		if strings.ContainsAny(name, " \t") {
+			return header{}, false
+		}
+		key := strings.ToLower(name)
+		if h.number[key] == 0 {
+			h.names = append(h.names, name)
+		}
+		h.number[key]++
 	}
-	name := strings.TrimRight(f.Name, " \t")
-	if outside := (message.Header{{Name: name}}).Outside(); len(outside) > 0 {
-		return
-	}
-	if name != f.Name {
-		// RFC 5322, Section 4.5: obsolete, and the protocol has no way to
-		// delete such a field.
-		h.fault = &strayBlank
-		return
-	}
-	h.count(name)
-}
-
-func (h *header) count(name string) {
-	if h.number == nil {
-		h.number = make(map[string]int)
-	}
-	key := strings.ToLower(name)
-	if h.number[key] == 0 {
-		h.names = append(h.names, name)
-	}
-	h.number[key]++
+	return h, true
 }
 
 // rewrite makes the mail at the MTA that of the verdict, and returns the length
-// of its new body.
-func (h *header) rewrite(m dj.Modifier, v gateway.Verdict) (int64, error) {
+// of its new body. It reads that for as long as ctx lasts.
+func (h header) rewrite(ctx context.Context, m dj.Modifier, v gateway.Verdict) (int64, error) {
 	if err := h.replace(m, v.Header); err != nil {
 		return 0, err
 	}
-	return replaceBody(m, v.Body)
+	return replaceBody(ctx, m, v.Body)
 }
 
 // replace puts the new fields where those of the same name stood, deletes the
 // others that went inside, and appends what is new.
-func (h *header) replace(m dj.Modifier, fields message.Header) error {
+func (h header) replace(m dj.Modifier, fields message.Header) error {
 	for _, name := range h.names {
 		f, others, found := take(fields, name)
 		keep := 0
@@ -132,11 +108,11 @@ func take(fields message.Header, name string) (message.Field, message.Header, bo
 
 // replaceBody sends the new body as it is read. An MTA that is sent none keeps
 // the old one: that must not happen.
-func replaceBody(m dj.Modifier, body io.Reader) (int64, error) {
+func replaceBody(ctx context.Context, m dj.Modifier, body io.Reader) (int64, error) {
 	if body == nil {
 		return 0, errors.New("milter: an encrypted mail without a body")
 	}
-	r := &countingReader{r: body}
+	r := &boundedReader{ctx: ctx, r: body}
 	if err := m.ReplaceBody(r); err != nil {
 		return r.n, err
 	}
@@ -146,13 +122,19 @@ func replaceBody(m dj.Modifier, body io.Reader) (int64, error) {
 	return r.n, nil
 }
 
-type countingReader struct {
-	r io.Reader
-	n int64
+// A boundedReader counts what is read, and fails when its time is over. An MTA
+// sees each piece as a sign of life, and would wait for them for ever.
+type boundedReader struct {
+	ctx context.Context
+	r   io.Reader
+	n   int64
 }
 
-func (c *countingReader) Read(p []byte) (int, error) {
-	n, err := c.r.Read(p)
-	c.n += int64(n)
+func (b *boundedReader) Read(p []byte) (int, error) {
+	if err := b.ctx.Err(); err != nil {
+		return 0, fmt.Errorf("milter: reading the new body: %w", err)
+	}
+	n, err := b.r.Read(p)
+	b.n += int64(n)
 	return n, err
 }

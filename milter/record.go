@@ -75,13 +75,13 @@ func (r *record) log(to *slog.Logger) {
 	if r.reply != nil && r.reply.Action != gateway.Accept {
 		attrs = append(attrs, slog.String("reply", line(*r.reply)))
 	}
-	to.LogAttrs(context.Background(), slog.LevelInfo, "mail", attrs...)
+	to.LogAttrs(context.Background(), r.level(), "mail", attrs...)
 }
 
 func (r *record) result() string {
 	switch {
 	case r.reply == nil:
-		return "abandoned"
+		return r.turnedAway()
 	case r.reply.Action == gateway.Refuse:
 		return "refused"
 	case r.reply.Action != gateway.Accept:
@@ -90,6 +90,32 @@ func (r *record) result() string {
 		return "encrypted"
 	}
 	return "passed"
+}
+
+// turnedAway is the result of a mail that did not come to its end. Where every
+// recipient was turned away, its client had nothing left to send.
+func (r *record) turnedAway() string {
+	result := "refused"
+	for _, f := range r.fates {
+		switch {
+		case f.Reply.Action == gateway.Accept:
+			return "abandoned"
+		case f.Reply.Action != gateway.Refuse:
+			result = "deferred"
+		}
+	}
+	if len(r.fates) == 0 || r.sender.Pickup { // pickup's recipients are all accepted at first
+		return "abandoned"
+	}
+	return result
+}
+
+// level draws the postmaster's eye to what nobody else hears of.
+func (r *record) level() slog.Level {
+	if r.sender.Pickup && r.result() == "deferred" {
+		return slog.LevelWarn
+	}
+	return slog.LevelInfo
 }
 
 // sent says whether the mail has gone on.

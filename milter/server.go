@@ -37,8 +37,8 @@ type Server struct {
 
 	Connections int           // at a time; 200
 	Recipient   time.Duration // the answer to a RCPT is due; 8 s
-	End         time.Duration // the answer to the end of a message is due; 240 s
-	Idle        time.Duration // silence between two commands; 15 minutes, as an SMTP client may take 5
+	End         time.Duration // for everything that is done at the end of a message; 240 s
+	Idle        time.Duration // silence between two mails; 15 minutes, as an SMTP client may take 5
 	Frame       time.Duration // one command, from its first byte to its last; 30 s
 	Drain       time.Duration // for mails in flight, after Serve has been told to stop; 60 s
 

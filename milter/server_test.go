@@ -3,6 +3,7 @@ package milter
 import (
 	"bytes"
 	"context"
+	"io"
 	"log/slog"
 	"net"
 	"sync"
@@ -62,10 +63,14 @@ func (m *fakeMail) Write(p []byte) (int, error) {
 }
 
 func (m *fakeMail) End(ctx context.Context) gateway.Verdict {
+	v := gateway.Verdict{Reply: accept}
 	if m.end != nil {
-		return m.end(ctx)
+		v = m.end(ctx)
 	}
-	return gateway.Verdict{Reply: accept}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	v.Replaces = m.fields.Replaced()
+	return v
 }
 
 func (m *fakeMail) Fates() []gateway.Fate { return m.fates }
@@ -86,13 +91,20 @@ type house struct {
 	mails   chan *fakeMail
 }
 
-// serve starts a server. prepare, if not nil, is given each new mail.
-func serve(t *testing.T, s *Server, prepare func(*fakeMail)) *house {
+func listen(t *testing.T) net.Listener {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
+	return l
+}
+
+// serve starts a server, at a listener of its own and at others. prepare, if not
+// nil, is given each new mail.
+func serve(t *testing.T, s *Server, prepare func(*fakeMail), others ...net.Listener) *house {
+	t.Helper()
+	l := listen(t)
 	h := &house{t: t, addr: l.Addr(), stopped: make(chan error, 1), mails: make(chan *fakeMail, 10000)}
 	s.Log = slog.New(slog.NewJSONHandler(&h.log, nil))
 	s.begin = func(from gateway.Sender) mail {
@@ -105,7 +117,7 @@ func serve(t *testing.T, s *Server, prepare func(*fakeMail)) *house {
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	h.stop = cancel
-	go func() { h.stopped <- s.Serve(ctx, l) }()
+	go func() { h.stopped <- s.Serve(ctx, append(others, l)...) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
@@ -272,6 +284,36 @@ func TestDrainFinishesMailsInFlight(t *testing.T) {
 	h.stopped <- nil
 }
 
+// MTAs do not always say that a mail has been given up; the next one is too
+// many then.
+func TestDrainTakesNoMailBehindOneGivenUp(t *testing.T) {
+	h := serve(t, &Server{}, nil)
+	s := h.dial()
+	h.send(s)
+	h.stop()
+	time.Sleep(50 * time.Millisecond)
+	if act, err := s.Mail("alice@example.org", nil); err == nil {
+		t.Errorf("a second mail was begun while draining: %c", act.Code)
+	}
+	if err := <-h.stopped; err != nil {
+		t.Errorf("Serve: %v", err)
+	}
+	h.stopped <- nil
+}
+
+// A connection may be accepted at the very moment when none is to be.
+func TestDrainClosesWhatComesLate(t *testing.T) {
+	g := newGuard(1, time.Minute, time.Minute, slog.New(slog.DiscardHandler))
+	g.drain()
+	ours, theirs := net.Pipe()
+	g.slots <- struct{}{}
+	defer g.take(ours).Close()
+	theirs.SetDeadline(time.Now().Add(5 * time.Second))
+	if _, err := theirs.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("the connection stays open: %v", err)
+	}
+}
+
 func TestDrainIsBounded(t *testing.T) {
 	h := serve(t, &Server{Drain: 100 * time.Millisecond}, nil)
 	s := h.dial()
@@ -318,6 +360,15 @@ func TestConnectionsAreLimited(t *testing.T) {
 	}
 	first.Close()
 	<-done
+}
+
+// A listener to which nobody comes takes no place from the others.
+func TestQuietListener(t *testing.T) {
+	for range 5 { // which of two listeners is first is left to chance
+		h := serve(t, &Server{Connections: 1}, nil, listen(t))
+		h.good()
+		h.good()
+	}
 }
 
 // serveFuzz starts a server for a fuzz target and returns its address.

@@ -40,9 +40,8 @@ type session struct {
 
 // A transaction is one mail, from MAIL to the answer at its end.
 type transaction struct {
-	mail   mail
-	stage  stage
-	header header
+	mail  mail
+	stage stage
 
 	// answer, once known, is the last word on the mail: whatever comes after
 	// it is not looked at. Those who hear nothing earlier get it at the end.
@@ -97,11 +96,12 @@ func (s *session) Connect(host, _ string, port uint16, addr string, _ dj.Modifie
 }
 
 // MailFrom begins a mail. MTAs do not always say that the last one has been
-// given up.
+// given up. The library has taken the angle brackets off, here and in RcptTo;
+// pickup sends none.
 func (s *session) MailFrom(from, _ string, m dj.Modifier) (resp *dj.Response, err error) {
 	defer s.caught("mail", &err)
 	s.abandon()
-	sender := gateway.Sender{Address: dj.RemoveAngle(from), Pickup: s.pickup}
+	sender := gateway.Sender{Address: from, Pickup: s.pickup}
 	s.tx = &transaction{
 		mail:   s.server.begin(sender),
 		record: record{started: time.Now(), client: s.client, sender: sender},
@@ -118,7 +118,6 @@ func (s *session) RcptTo(to, _ string, m dj.Modifier) (resp *dj.Response, err er
 		return nil, errOrder
 	}
 	tx.record.see(m)
-	to = dj.RemoveAngle(to)
 	reply, err := s.judge(tx, to)
 	tx.record.fates = append(tx.record.fates, gateway.Fate{Address: to, Reply: reply, Why: err})
 	switch {
@@ -128,11 +127,6 @@ func (s *session) RcptTo(to, _ string, m dj.Modifier) (resp *dj.Response, err er
 		return dj.RespContinue, nil
 	}
 	return respond(reply), nil
-}
-
-var tooSlow = gateway.Reply{
-	Action: gateway.Defer, Code: 451, Status: "4.4.3",
-	Text: "the look-up of a recipient's keys took too long; try again later",
 }
 
 // judge asks for a reply, and does not wait for it longer than an MTA does:
@@ -157,8 +151,9 @@ func (s *session) judge(tx *transaction, to string) (gateway.Reply, error) {
 	case j := <-done: // just in time, and what ended the context
 		return j.reply, j.err
 	default:
-		tx.late, tx.answer = done, &tooSlow
-		return tooSlow, nil
+		reply := gateway.TooSlow(to)
+		tx.late, tx.answer = done, &reply
+		return reply, nil
 	}
 }
 
@@ -181,10 +176,8 @@ func (s *session) Header(name, value string, _ dj.Modifier) (resp *dj.Response, 
 		return nil, errOrder
 	}
 	tx.stage = inHeader
-	field := message.NewField(name, value)
-	tx.header.add(field)
 	if tx.answer == nil {
-		tx.mail.Header(field)
+		tx.mail.Header(message.NewField(name, value))
 	}
 	return dj.RespContinue, nil
 }
@@ -238,27 +231,39 @@ func (s *session) EndOfMessage(m dj.Modifier) (resp *dj.Response, err error) {
 	if tx.answer != nil {
 		return s.finish(*tx.answer), nil
 	}
-	verdict := s.verdict(tx.mail, m)
+	ctx, cancel := context.WithTimeout(context.Background(), s.server.End)
+	defer cancel()
+	verdict := s.verdict(ctx, tx.mail, m)
 	switch {
 	case verdict.Reply.Action != gateway.Accept:
 	case tx.cut:
 		return nil, errors.New("milter: accepted without its whole body")
-	case verdict.Encrypted && tx.header.fault != nil:
-		return s.finish(*tx.header.fault), nil
 	case verdict.Encrypted:
-		tx.record.encrypted = true
-		if tx.record.out, err = tx.header.rewrite(m, verdict); err != nil {
-			s.server.Log.Error("milter: replacing the message", "queue_id", tx.record.queue, "why", err.Error())
-			return nil, err
-		}
+		return s.replace(ctx, m, verdict)
 	}
 	return s.finish(verdict.Reply), nil
 }
 
+// replace makes the mail at the MTA that of the verdict.
+func (s *session) replace(ctx context.Context, m dj.Modifier, v gateway.Verdict) (*dj.Response, error) {
+	old, ok := countFields(v.Replaces)
+	if !ok {
+		return s.finish(strayBlank), nil
+	}
+	record := &s.tx.record
+	record.encrypted = true
+	var err error
+	if record.out, err = old.rewrite(ctx, m, v); err != nil {
+		s.server.Log.Error("milter: replacing the message", "queue_id", record.queue, "why", err.Error())
+		return nil, err
+	}
+	return s.finish(v.Reply), nil
+}
+
 // verdict shows the MTA signs of life while the gateway works, for as long as
 // it may.
-func (s *session) verdict(mail mail, m dj.Modifier) gateway.Verdict {
-	ctx, cancel := context.WithTimeout(context.Background(), s.server.End)
+func (s *session) verdict(ctx context.Context, mail mail, m dj.Modifier) gateway.Verdict {
+	ctx, cancel := context.WithCancel(ctx)
 	var alive sync.WaitGroup
 	alive.Go(func() { s.showLife(ctx, m) })
 	defer alive.Wait()

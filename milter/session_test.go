@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
+	"net"
 	"reflect"
 	"strings"
 	"testing"
@@ -50,7 +52,8 @@ func TestEncryptedMail(t *testing.T) {
 		"Subject", "  two spaces",
 		"Bcc", " carol@example.com",
 		"Content-Type", " text/html",
-		"Content-Language", "en")
+		"Content-Language", "en",
+		"content-type", " text/x-third")
 	changes, act, err := s.End()
 	if err != nil || act.Code != mta.ActAccept {
 		t.Fatal(act, err)
@@ -65,6 +68,7 @@ func TestEncryptedMail(t *testing.T) {
 		header = append(header, fmt.Sprintf("%c%d %s:%s", c.Code, c.HeaderIndex, c.HeaderName, c.HeaderValue))
 	}
 	wantHeader := []string{
+		"m3 CONTENT-TYPE:", // from the last to the first
 		"m2 CONTENT-TYPE:",
 		"m1 Content-Type: application/pkcs7-mime; smime-type=enveloped-data;\n\tname=smime.p7m",
 		"m1 Bcc:",
@@ -88,6 +92,7 @@ func TestEncryptedMail(t *testing.T) {
 		{Name: "Bcc", Value: " carol@example.com"},
 		{Name: "Content-Type", Value: " text/html"},
 		{Name: "Content-Language", Value: "en"},
+		{Name: "content-type", Value: " text/x-third"},
 	}
 	if !reflect.DeepEqual(m.fields, wantFields) {
 		t.Errorf("the gateway saw %q, want %q", m.fields, wantFields)
@@ -256,6 +261,9 @@ func TestLateLookup(t *testing.T) {
 		if err != nil || act.SMTPCode != 451 || !strings.HasPrefix(act.SMTPText, "4.4.3 ") {
 			t.Fatal(rcpt, act, err)
 		}
+		if !strings.Contains(act.SMTPText, "<slow@example.net>") {
+			t.Errorf("%s: nobody is told who is slow: %s", rcpt, act.SMTPText)
+		}
 	}
 	act, err := s.HeaderEnd()
 	if err != nil || act.SMTPCode != 451 {
@@ -270,6 +278,85 @@ func TestLateLookup(t *testing.T) {
 	close(release)
 	if m.closes() != 1 {
 		t.Error("not closed after the look-up")
+	}
+}
+
+// Pickup hears of it at the end, whatever the gateway would say by then.
+func TestLateLookupOfPickup(t *testing.T) {
+	h := serve(t, &Server{Recipient: 30 * time.Millisecond}, func(m *fakeMail) {
+		m.recipient = func(ctx context.Context, _ string) gateway.Reply {
+			<-ctx.Done()
+			time.Sleep(30 * time.Millisecond)
+			return accept
+		}
+		m.end = func(context.Context) gateway.Verdict {
+			t.Error("the gateway was asked for its verdict")
+			return gateway.Verdict{Reply: accept}
+		}
+	})
+	s := h.dial()
+	want(t, "connect")(s.Conn("localhost", mta.FamilyInet, 0, "127.0.0.1"))
+	h.begin(s)
+	if _, act, err := s.End(); err != nil || act.SMTPCode != 451 || !strings.HasPrefix(act.SMTPText, "4.4.3 ") {
+		t.Errorf("%v, %v", act, err)
+	}
+}
+
+// What one client was does not stick to the next one on its connection.
+func TestNewConnection(t *testing.T) {
+	h := serve(t, &Server{}, nil)
+	conn, err := net.Dial("tcp", h.addr.String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	const localhost, from = "localhost\x004\x00\x00127.0.0.1\x00", "alice@example.org\x00"
+	io.WriteString(conn, hello+frame('C', localhost)+frame('M', from)+frame('K', "")+frame('M', from)+frame('R', "bob@example.net\x00")+frame('Q', ""))
+	if _, err := io.Copy(io.Discard, conn); err != nil {
+		t.Fatal(err)
+	}
+	first, second := <-h.mails, <-h.mails
+	if !first.sender.Pickup || second.sender.Pickup {
+		t.Errorf("pickup: %v, then %v", first.sender.Pickup, second.sender.Pickup)
+	}
+	if first.closes() != 1 || second.closes() != 1 {
+		t.Errorf("closed %d and %d times", first.closes(), second.closes())
+	}
+	lines := strings.Split(strings.TrimSpace(h.log.String()), "\n")
+	if len(lines) != 2 || !strings.Contains(lines[0], `"client":"localhost[127.0.0.1]"`) || !strings.Contains(lines[1], `"client":""`) {
+		t.Errorf("logged:\n%s", h.log.String())
+	}
+}
+
+// An MTA's angle brackets are taken off, once; pickup sends none.
+func TestAngleBrackets(t *testing.T) {
+	for sent, want := range map[string]string{
+		"bob@example.net":     "bob@example.net",
+		"<bob@example.net>":   "bob@example.net",
+		"<<bob@example.net>>": "<bob@example.net>", // which is no address
+		"<>":                  "",
+	} {
+		var to string
+		h := serve(t, &Server{}, func(m *fakeMail) {
+			m.recipient = func(_ context.Context, address string) gateway.Reply {
+				to = address
+				return accept
+			}
+		})
+		conn, err := net.Dial("tcp", h.addr.String())
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		io.WriteString(conn, hello+frame('M', sent+"\x00")+frame('R', sent+"\x00")+frame('Q', ""))
+		if _, err := io.Copy(io.Discard, conn); err != nil {
+			t.Fatal(err)
+		}
+		m := <-h.mails
+		m.closes()
+		if m.sender.Address != want || to != want {
+			t.Errorf("%s: sender %q, recipient %q, want %q", sent, m.sender.Address, to, want)
+		}
 	}
 }
 
@@ -305,6 +392,37 @@ func TestEndIsBounded(t *testing.T) {
 	if _, act, err := s.End(); err != nil || act.Code != mta.ActTempFail {
 		t.Error(act, err)
 	}
+}
+
+// A body that takes its time is not waited for any longer than the gateway.
+func TestReplacingIsBounded(t *testing.T) {
+	h := serve(t, &Server{End: 100 * time.Millisecond}, func(m *fakeMail) {
+		m.end = func(context.Context) gateway.Verdict { return encrypted(slowReader{}) }
+	})
+	s := h.dial()
+	h.send(s)
+	start := time.Now()
+	if _, act, err := s.End(); err == nil {
+		t.Errorf("the answer was %c, want none", act.Code)
+	}
+	if d := time.Since(start); d > time.Second {
+		t.Errorf("took %s", d)
+	}
+	(<-h.mails).closes() // it is logged by then
+	if log := h.log.String(); !strings.Contains(log, "deadline exceeded") {
+		t.Errorf("logged:\n%s", log)
+	}
+}
+
+// A slowReader never ends.
+type slowReader struct{}
+
+func (slowReader) Read(p []byte) (int, error) {
+	time.Sleep(10 * time.Millisecond)
+	for i := range p {
+		p[i] = 'M'
+	}
+	return len(p), nil
 }
 
 // A panic costs its connection, and nothing else.
@@ -447,11 +565,10 @@ func TestHeaderThatCannotBeReplaced(t *testing.T) {
 		encrypted    bool
 		wantCode     mta.ActionCode
 		wantSMTP     int
-		repetitions  int
 	}{
-		{name: "too long", field: "X-Long", value: strings.Repeat("x", 1<<20-100), repetitions: 5, encrypted: true, wantCode: mta.ActReplyCode, wantSMTP: 552},
-		{name: "blank before the colon", field: "Content-Type ", value: " text/plain", repetitions: 1, encrypted: true, wantCode: mta.ActReplyCode, wantSMTP: 550},
-		{name: "blank before the colon, in plain", field: "Content-Type ", value: " text/plain", repetitions: 1, wantCode: mta.ActAccept},
+		{name: "blank before the colon", field: "Content-Type ", value: " text/plain", encrypted: true, wantCode: mta.ActReplyCode, wantSMTP: 550},
+		{name: "blank before the colon, in plain", field: "Content-Type ", value: " text/plain", wantCode: mta.ActAccept},
+		{name: "blank before a colon that stays", field: "Subject ", value: " x", encrypted: true, wantCode: mta.ActAccept},
 	} {
 		h := serve(t, &Server{}, func(m *fakeMail) {
 			if tt.encrypted {
@@ -459,14 +576,58 @@ func TestHeaderThatCannotBeReplaced(t *testing.T) {
 			}
 		})
 		s := h.dial()
-		var header []string
-		for range tt.repetitions {
-			header = append(header, tt.field, tt.value)
-		}
-		h.send(s, header...)
+		h.send(s, tt.field, tt.value)
 		changes, act, err := s.End()
-		if err != nil || act.Code != tt.wantCode || act.SMTPCode != tt.wantSMTP || len(changes) > 0 {
+		if err != nil || act.Code != tt.wantCode || act.SMTPCode != tt.wantSMTP || act.SMTPCode != 0 && len(changes) > 0 {
 			t.Errorf("%s: %v, %v, %d changes", tt.name, act, err, len(changes))
+		}
+	}
+}
+
+// What became of a mail that did not come to its end.
+func TestResultWithoutAnEnd(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		pickup bool
+		to     []gateway.Reply
+		want   string
+	}{
+		{"nobody was named", false, nil, "abandoned"},
+		{"one was refused", false, []gateway.Reply{refusal}, "refused"},
+		{"all were refused", false, []gateway.Reply{refusal, refusal}, "refused"},
+		{"one was deferred", false, []gateway.Reply{refusal, delay, refusal}, "deferred"},
+		{"the zero reply", false, []gateway.Reply{{}}, "deferred"},
+		{"one was accepted", false, []gateway.Reply{refusal, accept, delay}, "abandoned"},
+		{"pickup, which has heard nothing yet", true, []gateway.Reply{refusal}, "abandoned"},
+	} {
+		r := record{sender: gateway.Sender{Pickup: tt.pickup}}
+		for _, reply := range tt.to {
+			r.fates = append(r.fates, gateway.Fate{Reply: reply})
+		}
+		if got := r.result(); got != tt.want {
+			t.Errorf("%s: %s, want %s", tt.name, got, tt.want)
+		}
+	}
+}
+
+// Nobody else hears of a mail that waits in the maildrop.
+func TestDeferredPickupIsWarnedOf(t *testing.T) {
+	for _, tt := range []struct {
+		name   string
+		pickup bool
+		reply  gateway.Reply
+		want   slog.Level
+	}{
+		{"pickup, deferred", true, delay, slog.LevelWarn},
+		{"pickup, refused", true, refusal, slog.LevelInfo},
+		{"pickup, passed", true, accept, slog.LevelInfo},
+		{"a client, deferred", false, delay, slog.LevelInfo},
+	} {
+		var out bytes.Buffer
+		r := record{sender: gateway.Sender{Pickup: tt.pickup}, reply: &tt.reply}
+		r.log(slog.New(slog.NewJSONHandler(&out, nil)))
+		if !strings.Contains(out.String(), `"level":"`+tt.want.String()+`"`) {
+			t.Errorf("%s: %s", tt.name, out.String())
 		}
 	}
 }

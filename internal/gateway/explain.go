@@ -47,7 +47,7 @@ func (g *Gateway) Explain(ctx context.Context, sender, address string) Explanati
 	}
 	mailbox, err := smimea.ParseAddress(address)
 	if err == nil {
-		e.Number, e.Why = match(g.Rules, newSender(sender), party{mailbox: mailbox})
+		e.Number, e.Why = match(g.rules(), newSender(sender), party{mailbox: mailbox})
 	}
 	if e.Number > 0 {
 		e.Rule = g.Rules[e.Number-1]

@@ -19,6 +19,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"sync"
 	"time"
 
 	"smimea.example/internal/message"
@@ -40,6 +41,9 @@ type Gateway struct {
 	// Spool is the directory for the ciphertext of mails that are too long to
 	// be kept in memory. Default: that of temporary files.
 	Spool string
+
+	once   sync.Once    // guards what follows
+	parsed []parsedRule // Rules, once the first mail has come
 }
 
 // A Sender is what is known of a mail before its first recipient.
@@ -78,10 +82,10 @@ const (
 type Verdict struct {
 	Reply Reply
 
-	// Encrypted: the mail's Content-* and MIME-Version fields go, Header is
-	// put in their place, and Body replaces the body. Otherwise the mail
-	// passes untouched.
+	// Encrypted: the fields named in Replaces go, Header is put in their place,
+	// and Body replaces the body. Otherwise the mail passes untouched.
 	Encrypted bool
+	Replaces  []string // as received and in their order, those that come twice twice
 	Header    message.Header
 	Body      io.Reader
 }
@@ -102,7 +106,8 @@ type Fate struct {
 // Bounds of one mail.
 const (
 	maxRecipients = 1000    // who are judged, whatever the reply
-	maxHeader     = 4 << 20 // octets of header
+	maxHeader     = 4 << 20 // octets of a header that is kept
+	perField      = 40      // octets that a field takes beside its own
 )
 
 // A Mail is one mail on its way, made by [Gateway.Begin]. Its methods are
@@ -115,10 +120,11 @@ type Mail struct {
 	fates   []Fate      // of everybody who was judged
 	to      []recipient // of those, who were accepted
 
-	header  message.Header
-	octets  int // of header
-	already *recognizer
-	sealing *sealing // nil unless the mail gets encrypted
+	header   message.Header
+	octets   int      // of header
+	replaces []string // names of fields, see Verdict
+	already  *recognizer
+	sealing  *sealing // nil unless the mail gets encrypted
 
 	// refusal is the reply, unless the mail turns out to be encrypted already.
 	refusal *Reply
@@ -179,18 +185,24 @@ func (m *Mail) tooMany(address string) Reply {
 
 // Header takes one header field, in the order received.
 func (m *Mail) Header(f message.Field) {
-	m.octets += len(f.Name) + len(f.Value)
-	switch {
-	case m.stage > atHeader:
+	if m.stage > atHeader {
 		m.end(outOfOrder, errors.New("a header field after the header"))
-	case m.octets > maxHeader:
-		m.end(longHeader, nil)
-	default:
-		m.stage = atHeader
-		if m.encrypts() {
-			m.header = append(m.header, f)
-		}
+		return
 	}
+	m.stage = atHeader
+	if m.last == nil && m.encrypts() {
+		m.keep(f)
+	}
+}
+
+// keep keeps a field, within the bound.
+func (m *Mail) keep(f message.Field) {
+	m.octets += len(f.Name) + len(f.Value) + perField
+	if m.octets > maxHeader {
+		m.end(longHeader, nil)
+		return
+	}
+	m.header = append(m.header, f)
 }
 
 // EndHeader is called once between header and body. A reply that does not
@@ -224,6 +236,7 @@ func (m *Mail) encrypts() bool {
 // share an envelope are no matter if the sender has made one already.
 func (m *Mail) prepare() {
 	m.already = newRecognizer(m.header)
+	m.replaces = m.header.Replaced()
 	groups, reply := group(m.to, m.header)
 	if reply.Action != Accept {
 		m.refusal = &reply
@@ -301,7 +314,7 @@ func (m *Mail) sealed() Verdict {
 		return Verdict{Reply: m.end(noRoom, err)}
 	}
 	v := m.passed("encrypted")
-	v.Encrypted, v.Header, v.Body = true, message.Envelope(), body
+	v.Encrypted, v.Replaces, v.Header, v.Body = true, m.replaces, message.Envelope(), body
 	return v
 }
 
@@ -344,7 +357,7 @@ func (m *Mail) Close() {
 }
 
 func (m *Mail) drop() {
-	m.header = nil
+	m.header, m.replaces = nil, nil
 	if m.sealing != nil {
 		m.sealing.Close()
 		m.sealing = nil

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -392,6 +393,20 @@ func TestPickup(t *testing.T) {
 	}
 }
 
+// To wait for a rule in the maildrop would be to wait for ever.
+func TestPickupWithoutMatchingRule(t *testing.T) {
+	g, _, _ := newGateway(t)
+	m := g.Begin(Sender{Address: "mallory@example.com", Pickup: true})
+	defer m.Close()
+	if r := m.Recipient(t.Context(), "rsa@example.net"); r.Action != Accept {
+		t.Errorf("%s at RCPT", codes(r))
+	}
+	v := send(t, m, header("To: rsa@example.net"), []byte("hello\r\n"))
+	if codes(v.Reply) != "550 5.3.5" || v.Reply.Action != Refuse || !strings.Contains(v.Reply.Text, "<rsa@example.net>: no rule") {
+		t.Errorf("%s %s", codes(v.Reply), v.Reply.Text)
+	}
+}
+
 // Whatever is forgotten, doubled or out of order never lets a mail pass.
 func TestOrder(t *testing.T) {
 	g, _, _ := newGateway(t)
@@ -458,6 +473,45 @@ func TestLongHeader(t *testing.T) {
 	}
 	if m.header != nil {
 		t.Error("the header is still there")
+	}
+}
+
+// Fields without contents take memory, too.
+func TestManyFields(t *testing.T) {
+	g, _, _ := newGateway(t)
+	m := begin(t, g, "rsa@example.net")
+	for range maxHeader/40 + 1 {
+		m.Header(message.Field{Name: "X"})
+	}
+	if r := m.EndHeader(); codes(r) != "552 5.3.4" || m.header != nil {
+		t.Errorf("%s %s", codes(r), r.Text)
+	}
+}
+
+// What passes as it is may be as long as the mail server lets it.
+func TestLongHeaderUnderNever(t *testing.T) {
+	g, _, _ := newGateway(t)
+	m := begin(t, g, "bob@example.org")
+	for range maxHeader/1000 + 1 {
+		m.Header(message.Field{Name: "References", Value: strings.Repeat("x", 1000)})
+	}
+	if m.header != nil {
+		t.Error("the header is kept")
+	}
+	if v := send(t, m, nil, []byte("hello\r\n")); v.Reply.Action != Accept || v.Encrypted {
+		t.Errorf("%s %s", codes(v.Reply), v.Reply.Text)
+	}
+}
+
+// The envelope's fields come in the place of what went inside, and of what is
+// for nobody to see.
+func TestReplaces(t *testing.T) {
+	g, _, _ := newGateway(t)
+	h := append(header("Bcc: carol@example.com\nTo: rsa@example.net\nMIME-Version: 1.0\nContent-Type: text/plain\nSubject: x\ncontent-TYPE: text/html"),
+		message.Field{Name: "Content-Id ", Value: " <1@example.org>"})
+	v := send(t, begin(t, g, "rsa@example.net"), h, nil)
+	if want := []string{"Bcc", "MIME-Version", "Content-Type", "content-TYPE", "Content-Id "}; !slices.Equal(v.Replaces, want) {
+		t.Errorf("%q, want %q", v.Replaces, want)
 	}
 }
 

@@ -68,6 +68,11 @@ func noRule(address string) Reply {
 		"tell your postmaster to add a rule, and try again", shown(address))
 }
 
+// TooSlow is for whoever cannot wait for [Mail.Recipient] any longer.
+func TooSlow(address string) Reply {
+	return deferred(451, "4.4.3", "%s: the look-up of this recipient's keys took too long; try again later", shown(address))
+}
+
 // At RCPT, because of the other recipients.
 
 func anotherFate(address string) Reply {
@@ -82,13 +87,17 @@ func tooMany(address string) Reply {
 	return deferred(452, "4.5.3", "send separately to %s: the mail has as many recipients as it can take", shown(address))
 }
 
-// forGood turns "send separately" into a refusal, for mail whose sender hears
-// of it only when the mail comes back. Deferred, it would wait for ever.
+// forGood turns what does not get better by waiting, "send separately" and "no
+// rule", into a refusal, for mail whose sender hears of it only when the mail
+// comes back. Deferred, it would wait for ever.
 func forGood(r Reply) Reply {
-	if r.Code != 452 {
-		return r
+	switch {
+	case r.Code == 452:
+		return Reply{Refuse, 550, "5.5.3", r.Text}
+	case r.Status == "4.3.5":
+		return Reply{Refuse, 550, "5.3.5", r.Text}
 	}
-	return Reply{Refuse, 550, "5.5.3", r.Text}
+	return r
 }
 
 // At the end of the header, or of the mail.

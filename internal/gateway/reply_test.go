@@ -17,7 +17,7 @@ func TestRepliesAreOneLineOfASCII(t *testing.T) {
 	for _, address := range hostile {
 		for _, reply := range []func(string) Reply{
 			badAddress, routedAddress, noCertificate, unusable, tooWeak, noDomain, takesNoMail, bogus, notFoundOut, noRule,
-			anotherFate, anotherKind, tooMany,
+			anotherFate, anotherKind, tooMany, TooSlow,
 		} {
 			r := reply(address)
 			replies = append(replies, r, forGood(r))
@@ -47,7 +47,7 @@ func TestRepliesAreWhole(t *testing.T) {
 	address := strings.Repeat("a", 40) + "@" + strings.Repeat("b", 40) + ".example"
 	for _, reply := range []func(string) Reply{
 		badAddress, routedAddress, noCertificate, unusable, tooWeak, noDomain, takesNoMail, bogus, notFoundOut, noRule,
-		anotherFate, anotherKind, tooMany,
+		anotherFate, anotherKind, tooMany, TooSlow,
 	} {
 		if text := reply(address).Text; strings.HasSuffix(text, ellipsis) || !strings.Contains(text, "<"+address+">") {
 			t.Errorf("cut off: %s", text)

@@ -63,10 +63,41 @@ func (r Rule) Check() error {
 	return nil
 }
 
+// rules are those of the settings, taken apart once: a gateway may have many,
+// and sees many mails.
+func (g *Gateway) rules() []parsedRule {
+	g.once.Do(func() {
+		for _, r := range g.Rules {
+			g.parsed = append(g.parsed, r.parse())
+		}
+	})
+	return g.parsed
+}
+
+// A parsedRule is the patterns of a rule, taken apart.
+type parsedRule struct {
+	recipients []pattern
+	senders    []pattern // empty: everybody
+}
+
+func (r Rule) parse() parsedRule {
+	return parsedRule{parsePatterns(r.Recipients), parsePatterns(r.Senders)}
+}
+
+func parsePatterns(patterns []string) []pattern {
+	var all []pattern
+	for _, s := range patterns {
+		p, err := parsePattern(s)
+		p.fault = err
+		all = append(all, p)
+	}
+	return all
+}
+
 // match returns the number of the first rule that matches, counted from 1; 0
 // if none does. An error is a broken pattern on the way there, behind which
 // nothing can be said.
-func match(rules []Rule, from, to party) (int, error) {
+func match(rules []parsedRule, from, to party) (int, error) {
 	for i, rule := range rules {
 		ok, err := rule.matches(from, to)
 		if err != nil {
@@ -79,21 +110,20 @@ func match(rules []Rule, from, to party) (int, error) {
 	return 0, nil
 }
 
-func (r Rule) matches(from, to party) (bool, error) {
-	if ok, err := anyMatches(r.Recipients, to); !ok || err != nil {
+func (r parsedRule) matches(from, to party) (bool, error) {
+	if ok, err := anyMatches(r.recipients, to); !ok || err != nil {
 		return false, err
 	}
-	if len(r.Senders) == 0 {
+	if len(r.senders) == 0 {
 		return true, nil
 	}
-	return anyMatches(r.Senders, from)
+	return anyMatches(r.senders, from)
 }
 
-func anyMatches(patterns []string, who party) (bool, error) {
-	for _, s := range patterns {
-		p, err := parsePattern(s)
-		if err != nil {
-			return false, err
+func anyMatches(patterns []pattern, who party) (bool, error) {
+	for _, p := range patterns {
+		if p.fault != nil {
+			return false, p.fault
 		}
 		if p.matches(who) {
 			return true, nil
@@ -122,6 +152,7 @@ type pattern struct {
 	kind  patternKind
 	local string // of a mailbox
 	ascii string // the domain in A-labels, without a dot in front
+	fault error  // why it is no pattern; nil if it is one
 }
 
 type patternKind uint8

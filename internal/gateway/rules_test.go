@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"fmt"
 	"testing"
 
 	"smimea.example/smimea"
@@ -37,7 +38,7 @@ func TestPatterns(t *testing.T) {
 		{"null sender is no recipient", "<>", "alice@example.org", false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			got, err := anyMatches([]string{test.pattern}, party{mailbox: mailbox(t, test.address)})
+			got, err := anyMatches(parsePatterns([]string{test.pattern}), party{mailbox: mailbox(t, test.address)})
 			if err != nil || got != test.want {
 				t.Errorf("%q matches %q: %v, %v, want %v", test.pattern, test.address, got, err, test.want)
 			}
@@ -46,12 +47,12 @@ func TestPatterns(t *testing.T) {
 }
 
 func TestFirstRuleThatMatches(t *testing.T) {
-	rules := []Rule{
+	rules := (&Gateway{Rules: []Rule{
 		{Recipients: []string{"boss@example.org"}, Senders: []string{"<>"}, Action: Never},
 		{Recipients: []string{"example.org", ".example.org"}, Senders: []string{"example.org", "carol@example.net"}, Action: Never},
 		{Recipients: []string{"example.org"}, Action: Require},
 		{Recipients: []string{"*"}, Senders: []string{"*"}, Action: Require},
-	}
+	}}).rules()
 	for _, test := range []struct {
 		name, from, to string
 		want           int
@@ -75,6 +76,24 @@ func TestFirstRuleThatMatches(t *testing.T) {
 	}
 	if n, err := match(rules[:3], newSender(""), party{mailbox: mailbox(t, "dave@example.net")}); n != 0 || err != nil {
 		t.Errorf("nobody's recipient: rule %d, %v", n, err)
+	}
+}
+
+// A gateway with many rules does not take them apart for each recipient.
+func TestRulesAreParsedOnce(t *testing.T) {
+	g := &Gateway{Rules: []Rule{{Recipients: []string{"*"}, Action: Never}}}
+	explain := func() { g.Explain(t.Context(), "alice@example.org", "bob@example.net") }
+	explain()
+	few := testing.AllocsPerRun(10, explain)
+
+	var domains []string
+	for i := range 1000 {
+		domains = append(domains, fmt.Sprintf("b%d.example", i))
+	}
+	g = &Gateway{Rules: append([]Rule{{Recipients: domains, Action: Require}}, g.Rules...)}
+	explain()
+	if many := testing.AllocsPerRun(10, explain); many > few {
+		t.Errorf("%v allocations with a thousand patterns, %v with one", many, few)
 	}
 }
 

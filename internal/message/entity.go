@@ -13,6 +13,18 @@ func (h Header) Entity() Header { return h.filter(Field.goesInside) }
 // (RFC 5322, Section 3.6.3).
 func (h Header) Outside() Header { return h.filter(Field.staysOutside) }
 
+// Replaced returns the names of the fields that do not stay outside, each as
+// received, in their order.
+func (h Header) Replaced() []string {
+	var names []string
+	for _, f := range h {
+		if !f.staysOutside() {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
 // Envelope returns the fields that an encrypted message has in place of those
 // that went inside: RFC 8551, Section 3.3. They stand in front of a body from
 // [NewBase64Writer].

@@ -157,12 +157,24 @@ func isPart(h Header, want string) bool {
 }
 
 // hasStrangers reports whether there are other fields than parts of PGP/MIME
-// have, or more of them.
+// have, or more of them, or a description that somebody has thought of.
 func hasStrangers(h Header) bool {
 	usual := []string{"Content-Type", "Content-Transfer-Encoding", "Content-Description", "Content-Disposition"}
 	return slices.ContainsFunc(h, func(f Field) bool {
 		return !slices.ContainsFunc(usual, f.Is) || len(h.Values(f.plainName())) > 1
-	})
+	}) || slices.ContainsFunc(h.Values("Content-Description"), isText)
+}
+
+// isText reports whether a Content-Description says anything of its own.
+//
+// QUIRK: Thunderbird, GPGMail and Mailvelope describe both parts of
+// each mail, always with these words.
+func isText(description string) bool {
+	return !slices.Contains([]string{
+		"PGP/MIME version identification",
+		"PGP/MIME Versions Identification",
+		"OpenPGP encrypted message",
+	}, description)
 }
 
 // maxLine bounds a line of PGP/MIME, in octets: RFC 5322, Section 2.1.1.
