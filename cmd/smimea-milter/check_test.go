@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -66,6 +67,7 @@ func TestPostfixFindings(t *testing.T) {
 		"non_smtpd_milters":     "unix:smimea/milter.sock, inet:127.0.0.1:8891",
 		"message_size_limit":    "50000000",
 		"mydestination":         "mail.house.test, house.test",
+		"myorigin":              "house.test",
 		"virtual_alias_domains": "hash:/etc/postfix/virtual",
 		"relay_domains":         "",
 	}
@@ -89,7 +91,7 @@ func TestPostfixFindings(t *testing.T) {
 		{name: "another milter only", set: map[string]string{"smtpd_milters": "inet:127.0.0.1:8891 unix:opendkim/opendkim.sock"}, want: "warning: smtpd_milters: what comes by SMTP does NOT go through"},
 		{name: "path as outside of the chroot", set: map[string]string{"smtpd_milters": socket}, want: "warning: smtpd_milters: " + socket + ": a chrooted smtpd, as Debian's, does not find it there (write unix:smimea/milter.sock)"},
 		{name: "path as inside of the chroot", set: map[string]string{"smtpd_milters": "unix:/smimea/milter.sock"}, want: "ok: smtpd_milters: ", not: "warning:"},
-		{name: "braces", set: map[string]string{"smtpd_milters": "inet:127.0.0.1:8891, { unix:smimea/milter.sock, connect_timeout = 10s, default_action = accept }"}, want: "warning: smtpd_milters, default_action = accept: without the gateway mail leaves in PLAINTEXT"},
+		{name: "braces", set: map[string]string{"smtpd_milters": "inet:127.0.0.1:8891, { unix:smimea/milter.sock, connect_timeout = 10s, default_action = accept }"}, want: "warning: smtpd_milters, default_action = accept: without the gateway mail leaves in PLAINTEXT (write tempfail there)"},
 		{name: "TCP", sockets: []string{"inet:8893@127.0.0.1"}, set: map[string]string{"smtpd_milters": "inet:localhost:8893", "non_smtpd_milters": "inet:127.0.0.1:8893"}, want: "ok: smtpd_milters: ", not: "warning:"},
 		{name: "TCP, another port", sockets: []string{"inet:127.0.0.1:8893"}, want: "warning: smtpd_milters: what comes by SMTP does NOT go through the gateway (add inet:127.0.0.1:8893)"},
 		{name: "submission only", set: map[string]string{"smtpd_milters": "", "submission/inet/smtpd_milters": "unix:smimea/milter.sock"}, want: "ok: submission/inet/smtpd_milters: what comes by submission goes through the gateway", not: "warning:"},
@@ -97,8 +99,15 @@ func TestPostfixFindings(t *testing.T) {
 		{name: "Postfix's own limit", set: map[string]string{"message_size_limit": "10240000"}, want: "warning: message_size_limit = 10240000: mails of more than 7.3 MB are refused"},
 		{name: "no limit", set: map[string]string{"message_size_limit": "0"}, want: "ok: message_size_limit = 0: "},
 		{name: "limit enough", want: "ok: message_size_limit = 50000000: mails of up to 35.7 MB leave room"},
-		{name: "house covered", want: "ok: Postfix's own domains: mail to your own people stays as it is"},
-		{name: "house not covered", set: map[string]string{"virtual_mailbox_domains": "other.test proxy:mysql:/etc/x.cf house.test", "relay_domains": ".third.test"}, want: "warning: Postfix's own domains other.test, .third.test: no `never` rule covers them"},
+		{name: "house covered", set: map[string]string{"virtual_alias_domains": ""}, want: "ok: Postfix's own domains: mail to your own people stays as it is"},
+		{name: "house covered, tables aside", want: "ok: Postfix's own domains (those named outright): mail to your own people stays as it is"},
+		{name: "where root's mail goes", set: map[string]string{"myorigin": "machine.test", "virtual_alias_domains": ""}, want: "warning: Postfix's own domains machine.test: no `never` rule covers them"},
+		{name: "plaintext by one service", set: map[string]string{"pickup/unix/milter_default_action": "accept"}, want: "warning: pickup/unix/milter_default_action = accept: without the gateway mail leaves in PLAINTEXT (postconf -P pickup/unix/milter_default_action=tempfail)"},
+		{name: "tempfail by one service", set: map[string]string{"smtp/inet/milter_default_action": "tempfail"}, want: "ok: smtp/inet/milter_default_action = tempfail", not: "warning:"},
+		{name: "no milters", set: map[string]string{"receive_override_options": "no_address_mappings, no_milters"}, want: "warning: receive_override_options has no_milters: NOTHING goes through the gateway"},
+		{name: "no milters at one service", set: map[string]string{"127.0.0.1:10025/inet/receive_override_options": "no_milters"}, want: "warning: 127.0.0.1:10025/inet/receive_override_options has no_milters: what comes by 127.0.0.1:10025/inet does NOT go through the gateway"},
+		{name: "other options", set: map[string]string{"receive_override_options": "no_address_mappings", "x/inet/receive_override_options": "no_header_body_checks"}, want: "ok: milter_default_action", not: "no_milters"},
+		{name: "house not covered", set: map[string]string{"virtual_mailbox_domains": "other.test proxy:mysql:/etc/x.cf house.test", "relay_domains": ".third.test"}, want: "warning: Postfix's own domains other.test, .third.test (those named outright): no `never` rule covers them"},
 	} {
 		mta := make(map[string]string)
 		for k, v := range good {
@@ -122,6 +131,44 @@ func TestPostfixFindings(t *testing.T) {
 		}
 		if r.failed {
 			t.Errorf("%s: a warning has failed the check", tt.name)
+		}
+	}
+}
+
+// What the real postconf says of a Postfix whose services go their own ways.
+func TestReadPostfix(t *testing.T) {
+	if _, err := exec.LookPath("postconf"); err != nil {
+		if os.Getenv("SMIMEA_TEST_ALL") != "" {
+			t.Fatal("needs postconf")
+		}
+		t.Skip("needs postconf")
+	}
+	dir := t.TempDir()
+	t.Setenv("MAIL_CONFIG", dir)
+	for name, content := range map[string]string{
+		"main.cf":  "compatibility_level = 3.6\nmyhostname = mail.house.test\nmyorigin = " + dir + "/mailname\nreceive_override_options = no_address_mappings\n",
+		"mailname": "house.test\n",
+		"master.cf": "smtp inet n - y - - smtpd\n  -o smtpd_milters=\n  -o receive_override_options=no_milters\n" +
+			"pickup unix n - y 60 1 pickup\n  -o milter_default_action=accept\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mta, err := readPostfix()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for parameter, want := range map[string]string{
+		"myorigin":                           "house.test",
+		"mydestination":                      "mail.house.test, localhost.house.test, localhost",
+		"receive_override_options":           "no_address_mappings",
+		"smtp/inet/smtpd_milters":            "",
+		"smtp/inet/receive_override_options": "no_milters",
+		"pickup/unix/milter_default_action":  "accept",
+	} {
+		if got, ok := mta[parameter]; !ok || got != want {
+			t.Errorf("%s = %q, %v, want %q", parameter, got, ok, want)
 		}
 	}
 }

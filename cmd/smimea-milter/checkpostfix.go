@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"iter"
 	"maps"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
@@ -19,8 +21,12 @@ import (
 // parameters are what is asked of postconf(1).
 var parameters = []string{
 	"queue_directory", "milter_default_action", "milter_protocol", "smtpd_milters", "non_smtpd_milters",
-	"message_size_limit", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains",
+	"message_size_limit", "receive_override_options",
+	"myorigin", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains",
 }
+
+// overrides are those of which services of master.cf may have their own.
+var overrides = []string{"*/inet/smtpd_milters", "*/*/milter_default_action", "*/*/receive_override_options"}
 
 // readPostfix reads Postfix's parameters, with everything in them expanded, and
 // what single services of master.cf have instead (named
@@ -31,12 +37,26 @@ func readPostfix() (map[string]string, error) {
 		return nil, errors.New("there is no postconf here; for another mail server see smimea-milter(8)")
 	}
 	values := make(map[string]string)
-	for _, args := range [][]string{append([]string{"-x"}, parameters...), {"-Px", "*/inet/smtpd_milters"}} {
+	for _, args := range [][]string{append([]string{"-x"}, parameters...), append([]string{"-Px"}, overrides...)} {
 		if err := postconf(values, args...); err != nil {
 			return nil, err
 		}
 	}
+	values["myorigin"] = readOrigin(values["myorigin"])
 	return values, nil
+}
+
+// readOrigin reads the file that myorigin may name; in Debian it does.
+func readOrigin(value string) string {
+	if !strings.HasPrefix(value, "/") {
+		return value
+	}
+	content, err := os.ReadFile(value)
+	if err != nil {
+		return value
+	}
+	first, _, _ := strings.Cut(string(content), "\n")
+	return strings.TrimSpace(first)
 }
 
 // postconf adds what postconf(1) prints, lines of "name = value".
@@ -57,7 +77,8 @@ func postconf(values map[string]string, args ...string) error {
 
 // postfix looks whether Postfix does its part.
 func (r *report) postfix(mta map[string]string, sockets []string, rules []gateway.Rule) {
-	r.defaultAction("milter_default_action", mta["milter_default_action"])
+	r.defaultActions(mta)
+	r.overridden(mta)
 	if p := mta["milter_protocol"]; p != "6" {
 		r.warn("milter_protocol = %s: the gateway needs version 6 and refuses to talk (postconf -e milter_protocol=6)", p)
 	}
@@ -70,16 +91,67 @@ func (r *report) postfix(mta map[string]string, sockets []string, rules []gatewa
 	r.ownDomains(mta, rules)
 }
 
+// defaultActions looks at what holds for all services, and for single ones.
+func (r *report) defaultActions(mta map[string]string) {
+	const parameter = "milter_default_action"
+	r.defaultAction(parameter, mta[parameter])
+	for own, action := range ofServices(mta, parameter) {
+		r.defaultAction(own, action)
+	}
+}
+
+// overridden: Postfix asks no milter at all where it is told no_milters.
+func (r *report) overridden(mta map[string]string) {
+	const parameter, option = "receive_override_options", "no_milters"
+	if slices.Contains(fields(mta[parameter]), option) {
+		r.warn("%s has %s: NOTHING goes through the gateway (remove it from main.cf)", parameter, option)
+	}
+	for own, value := range ofServices(mta, parameter) {
+		if slices.Contains(fields(value), option) {
+			r.warn("%s has %s: what comes by %s does NOT go through the gateway (right only where a filter gives mail back)",
+				own, option, strings.TrimSuffix(own, "/"+parameter))
+		}
+	}
+}
+
+// ofServices are a parameter's values in master.cf, in the order of their
+// names.
+func ofServices(mta map[string]string, parameter string) iter.Seq2[string, string] {
+	return func(yield func(string, string) bool) {
+		for _, own := range slices.Sorted(maps.Keys(mta)) {
+			if strings.HasSuffix(own, "/"+parameter) && !yield(own, mta[own]) {
+				return
+			}
+		}
+	}
+}
+
+// fields takes one of Postfix's lists apart.
+func fields(list string) []string {
+	return strings.FieldsFunc(list, func(c rune) bool { return strings.ContainsRune(separators, c) })
+}
+
 // defaultAction is what Postfix does when the gateway is not there.
 func (r *report) defaultAction(parameter, action string) {
 	switch action {
 	case "tempfail", "shutdown": // the latter is the default from Postfix 3.11 on
 		r.ok("%s = %s: without the gateway no mail leaves", parameter, action)
 	case "accept":
-		r.warn("%s = accept: without the gateway mail leaves in PLAINTEXT (postconf -e milter_default_action=tempfail)", parameter)
+		r.warn("%s = accept: without the gateway mail leaves in PLAINTEXT (%s)", parameter, toTempfail(parameter))
 	default:
-		r.warn("%s = %s: without the gateway mail is not just deferred (postconf -e milter_default_action=tempfail)", parameter, action)
+		r.warn("%s = %s: without the gateway mail is not just deferred (%s)", parameter, action, toTempfail(parameter))
 	}
+}
+
+// toTempfail says how to set a parameter of main.cf or of a service.
+func toTempfail(parameter string) string {
+	switch {
+	case strings.Contains(parameter, ","): // of one milter in a list
+		return "write tempfail there"
+	case strings.Contains(parameter, "/"):
+		return "postconf -P " + parameter + "=tempfail"
+	}
+	return "postconf -e " + parameter + "=tempfail"
 }
 
 // smtpMilters looks at what comes by SMTP: by all services, or by some of
@@ -88,10 +160,9 @@ func (r *report) smtpMilters(mta map[string]string, sockets []string) {
 	const parameter, what = "smtpd_milters", "what comes by SMTP"
 	everywhere := r.milters(parameter, what, mta, sockets)
 	somewhere := everywhere
-	for _, own := range slices.Sorted(maps.Keys(mta)) {
-		service, ok := strings.CutSuffix(own, "/inet/"+parameter)
+	for own := range ofServices(mta, parameter) {
+		service := strings.TrimSuffix(own, "/inet/"+parameter)
 		switch {
-		case !ok:
 		case r.milters(own, "what comes by "+service, mta, sockets):
 			somewhere = true
 		case everywhere:
@@ -239,7 +310,11 @@ func (r *report) ownDomains(mta map[string]string, rules []gateway.Rule) {
 	// Without a key store nothing is looked up.
 	g := gateway.Gateway{Rules: rules}
 	var open []string
-	domains := postfixDomains(mta)
+	domains, skipped := postfixDomains(mta)
+	outright := ""
+	if skipped {
+		outright = " (those named outright)"
+	}
 	for _, domain := range domains {
 		host := domain
 		if strings.HasPrefix(domain, ".") {
@@ -252,26 +327,28 @@ func (r *report) ownDomains(mta map[string]string, rules []gateway.Rule) {
 	}
 	switch {
 	case len(open) > 0:
-		r.warn("Postfix's own domains %s: no `never` rule covers them, so that mail to your own people needs keys and may be refused (add them to the first rule)",
-			strings.Join(open, ", "))
+		r.warn("Postfix's own domains %s%s: no `never` rule covers them, so that mail to your own people needs keys and may be refused (add them to the first rule)",
+			strings.Join(open, ", "), outright)
 	case len(domains) > 0:
-		r.ok("Postfix's own domains: mail to your own people stays as it is")
+		r.ok("Postfix's own domains%s: mail to your own people stays as it is", outright)
 	}
 }
 
-// postfixDomains are the domains that Postfix's lists name outright. Tables and
-// files are passed over.
-func postfixDomains(mta map[string]string) []string {
-	var domains []string
+// postfixDomains are the domains that Postfix's lists name outright, and that
+// which it puts behind a bare "root". It says whether tables and files were
+// skipped.
+func postfixDomains(mta map[string]string) (domains []string, skipped bool) {
 	seen := make(map[string]bool)
-	for _, parameter := range []string{"mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains"} {
-		for _, item := range strings.FieldsFunc(mta[parameter], func(c rune) bool { return strings.ContainsRune(separators, c) }) {
-			if strings.ContainsAny(item, ":/!$[{}") || seen[item] {
-				continue
+	for _, parameter := range []string{"mydestination", "myorigin", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains"} {
+		for _, item := range fields(mta[parameter]) {
+			switch {
+			case strings.ContainsAny(item, ":/!$[{}"):
+				skipped = true
+			case !seen[item]:
+				seen[item] = true
+				domains = append(domains, item)
 			}
-			seen[item] = true
-			domains = append(domains, item)
 		}
 	}
-	return domains
+	return domains, skipped
 }

@@ -252,22 +252,41 @@ func (l *lab) testRefusals(t *testing.T) {
 	} {
 		l.sub(c.name, func(t *testing.T) { l.refused(t, c.to, c.code, c.enhanced) })
 	}
-	l.sub("the others go on", func(t *testing.T) {
-		c, err := smtp.Dial(l.smtp)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer c.Close()
-		if err := c.Mail("bob@house.test", nil); err != nil {
-			t.Fatal(err)
-		}
-		if err := c.Rcpt("nobody@good.test", nil); err == nil {
-			t.Error("a recipient without a key was accepted")
-		}
-		if err := c.Rcpt("rsa@good.test", nil); err != nil {
-			t.Errorf("the recipient after him: %v", err)
-		}
-	})
+	l.sub("the others go on", l.testOthersGoOn)
+}
+
+// testOthersGoOn has one recipient refused, and the mail go on to the other
+// alone.
+func (l *lab) testOthersGoOn(t *testing.T) {
+	before := len(l.sink.Delivered())
+	c, err := smtp.Dial(l.smtp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if err := c.Mail("bob@house.test", nil); err != nil {
+		t.Fatal(err)
+	}
+	wantReply(t, c.Rcpt("nobody@good.test", nil), 550, smtp.EnhancedCode{5, 7, 5})
+	if err := c.Rcpt("rsa@good.test", nil); err != nil {
+		t.Fatalf("the recipient after him: %v", err)
+	}
+	w, err := c.Data()
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := entity{"Content-Type: text/plain\r\n", secret + "\r\n"}
+	fmt.Fprint(w, mail(want, "nobody@good.test", "rsa@good.test"))
+	if err := w.Close(); err != nil {
+		t.Fatal(err)
+	}
+	sent := l.fromBob(t, before)
+	if !slices.Equal(sent.To, []string{"rsa@good.test"}) {
+		t.Errorf("it went to %q", sent.To)
+	}
+	if got := l.decrypt(sent.Data, "rsa@good.test"); string(got) != want.String() {
+		t.Errorf("decrypted %q, want %q", got, want.String())
+	}
 }
 
 // refused sends to one recipient, expects a refusal, and that nothing leaves.
@@ -412,6 +431,12 @@ func (l *lab) testDeadResolver(t *testing.T) {
 	l.stopMilter()
 	l.startMilter(fmt.Sprintf("127.0.0.1:%d", freePort(t)))
 	l.refused(t, "rsa@good.test", 451, smtp.EnhancedCode{4, 4, 3})
+	before := len(l.sink.Delivered())
+	l.sendmail(t, "rsa@good.test") // stays in the maildrop, and nobody is told
+	wait(t, "a warning in the log", func() bool {
+		return strings.Contains(readFile(t, l.path("milter.log")), `"level":"WARN","msg":"mail"`)
+	})
+	l.nothingLeft(t, before)
 }
 
 // multipart makes a multipart/mixed entity.

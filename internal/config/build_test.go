@@ -2,6 +2,7 @@ package config
 
 import (
 	"context"
+	"fmt"
 	"net"
 	"os"
 	"path/filepath"
@@ -71,6 +72,37 @@ pinned = "`+pinned+`"
 	if theirs.Reply.Code != 451 || theirs.Number != 2 || theirs.Keys.Outcome != keystore.Failed {
 		t.Errorf("without a resolver: %+v", theirs)
 	}
+}
+
+// The budget bounds everything that is asked: by the gateway, by the cache,
+// which goes on when the gateway has given up, and by the resolver.
+func TestBuildBudget(t *testing.T) {
+	const eight = `"%[1]s", "%[1]s", "%[1]s", "%[1]s", "%[1]s", "%[1]s", "%[1]s", "%[1]s"`
+	b, err := parse(t, "[dns]\nupstreams = ["+fmt.Sprintf(eight, silentServer(t))+"]\ntry = \"1s\"\nbudget = \"1s\"\n"+twoRules).Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	chain := b.Gateway.Keys.(keystore.Chain)
+	if cache := chain[len(chain)-1].(*keystore.Cache); b.Gateway.Budget != time.Second || cache.Budget != time.Second {
+		t.Errorf("budgets: %v at the gateway, %v at the cache", b.Gateway.Budget, cache.Budget)
+	}
+	start := time.Now()
+	b.Resolver.Lookup(t.Context(), "example.org.", 53)
+	if took := time.Since(start); took > 3*time.Second {
+		t.Errorf("eight silent resolvers were asked for %v", took)
+	}
+}
+
+// silentServer takes questions and never answers.
+func silentServer(t *testing.T) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	return l.Addr().String()
 }
 
 func TestBuildWithoutPinned(t *testing.T) {

@@ -3,6 +3,7 @@ package config
 import (
 	"errors"
 	"fmt"
+	"net"
 	"strings"
 	"time"
 
@@ -35,7 +36,7 @@ func (c *Config) checkListen() error {
 	for _, socket := range c.Listen {
 		kind, rest, _ := strings.Cut(socket, ":")
 		unix := (kind == "unix" || kind == "local") && strings.HasPrefix(rest, "/")
-		inet := (kind == "inet" || kind == "inet6") && rest != ""
+		inet := (kind == "inet" || kind == "inet6") && isHostPort(rest)
 		if !unix && !inet {
 			faults = append(faults, fmt.Errorf(`listen: %q is not a socket: write "unix:/path" or "inet:127.0.0.1:8893"`, socket))
 		}
@@ -43,8 +44,22 @@ func (c *Config) checkListen() error {
 	return errors.Join(faults...)
 }
 
+// isHostPort takes Postfix's spelling, host:port, and Sendmail's, port@host.
+func isHostPort(s string) bool {
+	port, host, ok := strings.Cut(s, "@")
+	if !ok {
+		var err error
+		host, port, err = net.SplitHostPort(s)
+		ok = err == nil
+	}
+	return ok && host != "" && port != ""
+}
+
 func (d *DNS) check() error {
 	var faults []error
+	if d.TrustAnchors == "" {
+		faults = append(faults, errors.New(`dns.trust_anchors is empty: write "builtin", or the name of a file`))
+	}
 	if len(d.Upstreams) == 0 {
 		faults = append(faults, errors.New(`dns.upstreams is empty: write ["system"], or a resolver as in ["192.0.2.53:53"]`))
 	}
@@ -81,7 +96,7 @@ func (c *Config) checkRules() error {
 	}
 	var faults []error
 	for i, rule := range c.gatewayRules() {
-		if err := errors.Join(checkAction(c.Rules[i].Action), checkPatterns(rule)); err != nil {
+		if err := errors.Join(checkAction(c.Rules[i].Action), checkSender(c.Rules[i].Sender), checkPatterns(rule)); err != nil {
 			faults = append(faults, fmt.Errorf("rule %d: %w", i+1, err))
 		}
 	}
@@ -98,6 +113,14 @@ func checkAction(action string) error {
 		return nil
 	}
 	return fmt.Errorf(`action = %q is unknown: write "require" or "never"`, action)
+}
+
+// checkSender: an empty list would be nobody to some, and everybody to others.
+func checkSender(sender []string) error {
+	if sender != nil && len(sender) == 0 {
+		return errors.New(`sender is empty: leave it out for everybody, or write sender = ["example.org"]`)
+	}
+	return nil
 }
 
 func checkPatterns(rule gateway.Rule) error {

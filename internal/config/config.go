@@ -140,38 +140,29 @@ func Parse(data []byte, name string) (*Config, error) {
 	if len(data) > maxFile {
 		return nil, fmt.Errorf("%s: longer than %d octets: not a settings file", name, maxFile)
 	}
-	var c Config
+	c := defaults()
 	decoder := toml.NewDecoder(bytes.NewReader(data))
 	decoder.DisallowUnknownFields()
-	if err := decoder.Decode(&c); err != nil {
+	if err := decoder.Decode(c); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, explain(err))
 	}
-	c.fillIn()
-	if err := c.check(); err != nil {
+	if err := errors.Join(checkCase(data), c.check()); err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	return &c, nil
+	return c, nil
 }
 
-// fillIn puts defaults in the place of what is not set.
-func (c *Config) fillIn() {
-	if c.Listen == nil {
-		c.Listen = []string{"unix:/var/spool/postfix/smimea/milter.sock"}
-	}
-	if c.DNS.Upstreams == nil {
-		c.DNS.Upstreams = []string{"system"}
-	}
-	orDefault(&c.DNS.TrustAnchors, "builtin")
-	orDefault(&c.DNS.Try, Duration{Duration: 2 * time.Second})
-	orDefault(&c.DNS.Budget, Duration{Duration: maxBudget})
-	orDefault(&c.Limits.Connections, 200)
-	orDefault(&c.Limits.Wait, Duration{Duration: time.Minute})
-}
-
-func orDefault[T comparable](setting *T, value T) {
-	var zero T
-	if *setting == zero {
-		*setting = value
+// defaults are what stands where nothing is set.
+func defaults() *Config {
+	return &Config{
+		Listen: []string{"unix:/var/spool/postfix/smimea/milter.sock"},
+		DNS: DNS{
+			Upstreams:    []string{"system"},
+			TrustAnchors: "builtin",
+			Try:          Duration{Duration: 2 * time.Second},
+			Budget:       Duration{Duration: maxBudget},
+		},
+		Limits: Limits{Connections: 200, Wait: Duration{Duration: time.Minute}},
 	}
 }
 

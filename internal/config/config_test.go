@@ -126,6 +126,28 @@ func TestBadSettings(t *testing.T) {
 			`dns.budget = "30s"`, `from "1s" to "7s"`}},
 		{"try longer than budget", "[dns]\ntry = \"3s\"\nbudget = \"2s\"\n" + oneRule, []string{
 			`dns.try = "3s"`, `from "100ms" to "2s"`}},
+		{"no connections", oneRule + "[limits]\nconnections = 0\n", []string{
+			"limits.connections = 0: write a number from 1 to 10000"}},
+		{"no wait", oneRule + "[limits]\nwait = \"0s\"\n", []string{
+			`limits.wait = "0s": write a duration from "1s"`}},
+		{"no budget", "[dns]\nbudget = \"0s\"\n" + oneRule, []string{
+			`dns.budget = "0s": write a duration from "1s" to "7s"`}},
+		{"no try", "[dns]\ntry = \"0s\"\n" + oneRule, []string{
+			`dns.try = "0s": write a duration from "100ms" to "7s"`}},
+		{"no trust anchors", "[dns]\ntrust_anchors = \"\"\n" + oneRule, []string{
+			`dns.trust_anchors is empty: write "builtin"`}},
+		{"no senders", oneRule + "sender = []\n", []string{
+			`rule 1: sender is empty: leave it out`}},
+		{"capitals beside small letters", oneRule + "Action = \"never\"\n", []string{
+			`"Action" is not a setting: write "action"`, "\n4| Action = \"never\"\n | ~~~~~~"}},
+		{"capitals alone", "[[rule]]\nrecipient = [\"*\"]\n  ACTION = \"never\"\n", []string{
+			`"ACTION" is not a setting: write "action"`, "\n3|   ACTION = \"never\"\n |   ~~~~~~"}},
+		{"capitals in a table", oneRule + "[DNS]\n", []string{
+			`"DNS" is not a setting: write "dns"`, "\n4| [DNS]\n |  ~~~"}},
+		{"capitals in an inline table", "dns = { Try = \"1s\" }\n" + oneRule, []string{
+			`"Try" is not a setting: write "try"`, "\n1| dns = { Try = \"1s\" }\n |         ~~~"}},
+		{"capitals that are none in ASCII", oneRule + "\"rec\u0130pient\" = []\n[\"\u212aeys\"]\n", []string{
+			"is not a setting"}},
 		{"negative connections", oneRule + "[limits]\nconnections = -1\n", []string{
 			"limits.connections = -1", "from 1 to 10000"}},
 		{"negative wait", oneRule + "[limits]\nwait = \"-1s\"\n", []string{
@@ -136,6 +158,10 @@ func TestBadSettings(t *testing.T) {
 			`listen: "/run/milter.sock" is not a socket`, "unix:/path"}},
 		{"relative socket", "listen = [\"unix:milter.sock\"]\n" + oneRule, []string{
 			`listen: "unix:milter.sock" is not a socket`}},
+		{"socket without its host", "listen = [\"inet:8893\"]\n" + oneRule, []string{
+			`listen: "inet:8893" is not a socket`, "inet:127.0.0.1:8893"}},
+		{"socket without its host, as Sendmail writes it", "listen = [\"inet:8893@\"]\n" + oneRule, []string{
+			`listen: "inet:8893@" is not a socket`}},
 		{"no resolvers", "[dns]\nupstreams = []\n" + oneRule, []string{
 			"dns.upstreams is empty"}},
 		{"twice", "listen = []\nlisten = []\n" + oneRule, []string{
