@@ -3,9 +3,10 @@ package smimea
 import (
 	"crypto/rsa"
 	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
-	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"golang.org/x/crypto/cryptobyte"
@@ -35,7 +36,8 @@ func Names(cert *x509.Certificate) []string {
 
 // NamedIn says whether the certificate is for the address. Domains compare
 // without case; so do local parts in ASCII, while others must be the same
-// octet for octet (RFC 8550, Section 3; RFC 8398, Section 5).
+// octet for octet (RFC 8550, Section 3; RFC 8398, Section 5). Both sides are
+// brought into NFC before, as for an owner name.
 func (a Address) NamedIn(cert *x509.Certificate) bool {
 	for _, name := range Names(cert) {
 		if named, err := ParseAddress(name); err == nil && a.same(named) {
@@ -91,37 +93,24 @@ func smtpUTF8Mailboxes(extension []byte) []string {
 	return names
 }
 
-var errNoCertificate = errors.New("not a certificate")
-
-// subjectPublicKeyInfo returns the key of a certificate as it stands there
-// (RFC 5280, Section 4.1). It looks at the outline alone, so that certificates
-// that crypto/x509 cannot read (Brainpool curves, negative serial numbers) are
-// told from what is no certificate.
-func subjectPublicKeyInfo(der []byte) ([]byte, error) {
-	input := cryptobyte.String(der)
-	var certificate, tbs, spki cryptobyte.String
-	if !input.ReadASN1(&certificate, cbasn1.SEQUENCE) || !input.Empty() ||
-		!certificate.ReadASN1(&tbs, cbasn1.SEQUENCE) ||
-		!certificate.SkipASN1(cbasn1.SEQUENCE) || // signatureAlgorithm
-		!certificate.SkipASN1(cbasn1.BIT_STRING) || !certificate.Empty() ||
-		!tbs.SkipOptionalASN1(cbasn1.Tag(0).ContextSpecific().Constructed()) || // version
-		!tbs.SkipASN1(cbasn1.INTEGER) || // serialNumber
-		!tbs.SkipASN1(cbasn1.SEQUENCE) || // signature
-		!tbs.SkipASN1(cbasn1.SEQUENCE) || // issuer
-		!tbs.SkipASN1(cbasn1.SEQUENCE) || // validity
-		!tbs.SkipASN1(cbasn1.SEQUENCE) || // subject
-		!tbs.ReadASN1Element(&spki, cbasn1.SEQUENCE) || !isPublicKeyInfo(spki) {
-		return nil, errNoCertificate
+// Unhandled returns the critical extensions of a certificate that are read
+// neither by crypto/x509 nor here. With one of them a certificate must not be
+// used (RFC 5280, Section 4.2). A SubjectAltName is read if it holds a
+// SmtpUTF8Mailbox.
+func Unhandled(cert *x509.Certificate) []asn1.ObjectIdentifier {
+	var unhandled []asn1.ObjectIdentifier
+	for _, id := range cert.UnhandledCriticalExtensions {
+		if !id.Equal(oidSubjectAltName) || !hasUTF8Mailbox(cert) {
+			unhandled = append(unhandled, id)
+		}
 	}
-	return spki, nil
+	return unhandled
 }
 
-// isPublicKeyInfo says whether der has the outline of a SubjectPublicKeyInfo.
-func isPublicKeyInfo(der []byte) bool {
-	input := cryptobyte.String(der)
-	var spki cryptobyte.String
-	return input.ReadASN1(&spki, cbasn1.SEQUENCE) && input.Empty() &&
-		spki.SkipASN1(cbasn1.SEQUENCE) && spki.SkipASN1(cbasn1.BIT_STRING) && spki.Empty()
+func hasUTF8Mailbox(cert *x509.Certificate) bool {
+	return slices.ContainsFunc(cert.Extensions, func(ext pkix.Extension) bool {
+		return ext.Id.Equal(oidSubjectAltName) && len(smtpUTF8Mailboxes(ext.Value)) > 0
+	})
 }
 
 // maxRSA bounds the keys whose signatures are checked: a path is not worth
@@ -137,5 +126,6 @@ func parseForPath(der []byte) (*x509.Certificate, error) {
 	if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSA {
 		return nil, fmt.Errorf("the certificate has an RSA key of %d bits, at most %d are taken", key.N.BitLen(), maxRSA)
 	}
+	cert.UnhandledCriticalExtensions = Unhandled(cert) // which Verify looks at
 	return cert, nil
 }

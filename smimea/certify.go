@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"smimea.example/internal/cms"
 )
 
 // A Verdict says what a record is good for.
@@ -117,7 +119,7 @@ func gather(findings []Finding, candidates [][]byte) [][]byte {
 	all = append(all, candidates...)
 	var kept [][]byte
 	for _, der := range all {
-		if _, err := subjectPublicKeyInfo(der); err == nil && len(kept) < maxCandidates {
+		if cms.IsCertificate(der) && len(kept) < maxCandidates {
 			kept = appendNew(kept, der)
 		}
 	}

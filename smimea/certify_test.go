@@ -4,6 +4,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/sha512"
 	"crypto/x509"
@@ -26,6 +27,8 @@ type cert struct {
 	ca      bool
 	issuer  *issued
 	expired bool
+	use     []x509.ExtKeyUsage
+	public  any // the public key; nil: one of its own
 }
 
 type issued struct {
@@ -44,6 +47,7 @@ func newCert(t testing.TB, c cert) *issued {
 		Subject:               c.subject,
 		EmailAddresses:        c.emails,
 		ExtraExtensions:       c.extra,
+		ExtKeyUsage:           c.use,
 		NotBefore:             noon.AddDate(0, -6, 0),
 		NotAfter:              noon.AddDate(0, 6, 0),
 		IsCA:                  c.ca,
@@ -59,7 +63,10 @@ func newCert(t testing.TB, c cert) *issued {
 	if c.issuer != nil {
 		parent, signer = c.issuer.Certificate, c.issuer.key
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, parent, key.Public(), signer)
+	if c.public == nil {
+		c.public = key.Public()
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, parent, c.public, signer)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -100,6 +107,8 @@ func TestCertify(t *testing.T) {
 	self := newCert(t, cert{emails: alice})
 	nameless := newCert(t, cert{})
 	caWithName := newCert(t, cert{emails: alice, ca: true})
+	web := newCert(t, cert{emails: alice, issuer: root, use: []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth}})
+	huge := newCert(t, cert{emails: alice, issuer: root, public: hugeKey()})
 
 	trusting := Trust{Roots: certs(root), Intermediates: certs(sub), Now: noon}
 	knowing := Trust{Intermediates: certs(sub, root), Now: noon}
@@ -135,6 +144,8 @@ func TestCertify(t *testing.T) {
 		{"1 0 0 without its intermediate", record(1, 0, 0, good), nil, Trust{Roots: certs(root), Now: noon}, Ignored, nil, "no valid path"},
 		{"1 0 0 for somebody else", record(1, 0, 0, other), nil, trusting, Ignored, nil, "does not name the address"},
 		{"1 0 0 expired", record(1, 0, 0, expired), nil, trusting, Ignored, nil, "expired"},
+		{"1 0 0 for the web", record(1, 0, 0, web), nil, trusting, Ignored, nil, "incompatible key usage"},
+		{"1 0 0 with a huge key", record(1, 0, 0, huge), nil, trusting, Ignored, nil, "8193 bits"},
 		{"1 0 1 with a path", record(1, 0, 1, good), []*issued{good}, trusting, Constraint, good, ""},
 		{"1 1 1 with a path", record(1, 1, 1, good), []*issued{good}, trusting, Constraint, good, ""},
 		{"1 1 1 without roots", record(1, 1, 1, good), []*issued{good}, nobody, Constraint, nil, "no"},
@@ -149,6 +160,7 @@ func TestCertify(t *testing.T) {
 		{"2 0 0 with somebody else's", record(2, 0, 0, sub), []*issued{other}, nobody, Constraint, nil, "does not name"},
 		{"2 0 0 with an expired one", record(2, 0, 0, sub), []*issued{expired}, nobody, Constraint, nil, "expired"},
 		{"2 0 1 and the CA is at hand", record(2, 0, 1, root), []*issued{good}, knowing, Constraint, good, ""},
+		{"2 0 1 and what is at hand is no CA", record(2, 0, 1, self), []*issued{self}, Trust{Intermediates: certs(self), Now: noon}, Constraint, nil, "there is none"},
 		{"2 1 1 and the CA is not at hand", record(2, 1, 1, root), []*issued{good}, nobody, Constraint, nil, "no"},
 		{"2 1 0 and the CA is at hand", record(2, 1, 0, sub), []*issued{good}, knowing, Constraint, good, ""},
 
@@ -187,6 +199,50 @@ func TestCertify(t *testing.T) {
 			t.Errorf("%s: vouches for %d certificates (%v)", test.name, len(f.Vouched), f.Why)
 		}
 	}
+}
+
+// A SubjectAltName may be critical, and crypto/x509 does not know all names.
+func TestCertifyCriticalNames(t *testing.T) {
+	root := newCert(t, cert{ca: true})
+	trust := Trust{Roots: certs(root), Now: noon}
+	critical := func(ext pkix.Extension) *issued {
+		ext.Critical = true
+		return newCert(t, cert{issuer: root, extra: []pkix.Extension{ext}})
+	}
+	mailbox := critical(extension(t, "佐藤@example.org")[0])
+	f := Certify(address(t, "佐藤@example.org"), []Record{record(1, 0, 0, mailbox)}, nil, trust)[0]
+	if f.Verdict != Usable {
+		t.Errorf("SmtpUTF8Mailbox: %v (%v)", f.Verdict, f.Why)
+	}
+	// Only registeredID, and the address in the subject.
+	other := newCert(t, cert{issuer: root,
+		subject: pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{{Type: oidEmailAddress, Value: "alice@example.org"}}},
+		extra:   []pkix.Extension{{Id: oidSubjectAltName, Critical: true, Value: []byte{0x30, 3, 0x88, 1, 0x2a}}}})
+	f = Certify(address(t, "alice@example.org"), []Record{record(1, 0, 0, other)}, nil, trust)[0]
+	if f.Verdict != Ignored || !strings.Contains(f.Why.Error(), "critical extension") {
+		t.Errorf("registeredID: %v (%v)", f.Verdict, f.Why)
+	}
+}
+
+func TestMaxCandidates(t *testing.T) {
+	mine := newCert(t, cert{})
+	var others [][]byte
+	for range maxCandidates {
+		others = append(others, newCert(t, cert{}).Raw)
+	}
+	for n, want := range map[int]int{maxCandidates - 1: 1, maxCandidates: 0} {
+		candidates := append(others[:n:n], mine.Raw)
+		f := Certify(address(t, "alice@example.org"), []Record{record(3, 0, 1, mine)}, candidates, Trust{Now: noon})[0]
+		if len(f.Vouched) != want {
+			t.Errorf("behind %d others: vouched for %d", n, len(f.Vouched))
+		}
+	}
+}
+
+// hugeKey is longer than any whose signatures are checked, and nobody's.
+func hugeKey() *rsa.PublicKey {
+	n := new(big.Int).Lsh(big.NewInt(1), maxRSA)
+	return &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537}
 }
 
 // One record vouches for what another of the set holds.

@@ -31,8 +31,8 @@ const (
 	Failed Outcome = iota
 	// Bogus: there should be a proof, and it is missing, broken or expired.
 	Bogus
-	// None: it is proven that there are no records that count; or the address
-	// is none that could have any.
+	// None: it is proven that there are no records that count; or the DNS has
+	// no room for any, as for an address literal.
 	None
 	// Unusable: there are records, and none vouches for a certificate. This
 	// is not None: the domain meant to say something (RFC 7671, Section 10.3).
@@ -95,13 +95,23 @@ func (c Client) Lookup(ctx context.Context, address string) Result {
 		result.Owner, err = a.Owner()
 	}
 	if err != nil {
-		result.Outcome, result.Why = None, err
+		result.Outcome, result.Why = nameless(address, err), err
 		return result
 	}
 	result.Answer = c.Resolver.Lookup(ctx, result.Owner, dnssec.TypeSMIMEA)
 	result.Status = result.Answer.Status
 	c.interpret(&result, a)
 	return result
+}
+
+// nameless says what it means that no owner name could be made. A literal has
+// none, and what is too long for the DNS cannot be there. Of anything else we
+// know nothing.
+func nameless(address string, err error) Outcome {
+	if errors.Is(err, ErrLiteral) || errors.Is(err, ErrTooLong) && len(address) <= maxAddress {
+		return None
+	}
+	return Failed
 }
 
 // interpret says what an answer means (RFC 8162, Section 6; RFC 7672,
@@ -178,7 +188,7 @@ func tooMuch(data [][]byte) error {
 func parseAll(data [][]byte) (records []Record, malformed []Finding) {
 	for _, rdata := range slices.SortedFunc(slices.Values(data), bytes.Compare) {
 		if r, err := ParseRecord(rdata); err != nil {
-			malformed = append(malformed, Finding{Why: err})
+			malformed = append(malformed, Finding{Record: r, Why: err})
 		} else {
 			records = append(records, r)
 		}

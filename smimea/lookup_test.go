@@ -45,6 +45,7 @@ func TestLookup(t *testing.T) {
 		{"a certificate beside malformed records", secure([]byte{3}, []byte{9, 9, 9, 9}, usable), Found, ""},
 		{"only a digest", secure(digest), Unusable, "3 1 1: constraint only"},
 		{"only malformed records", secure([]byte{3}, []byte{9, 9, 9, 9}), Unusable, "no record can be used"},
+		{"a record without data", secure([]byte{3, 1, 2}), Unusable, "3 1 2: smimea: record without data"},
 		{"21 records", secure(many...), Unusable, "21 records"},
 		{"64 KB and more", secure(usable, make([]byte, 65536)), Unusable, "2 records"},
 		{"proven: no such name", dnssec.Answer{Status: dnssec.Secure, Outcome: dnssec.NXDomain}, None, "no SMIMEA record"},
@@ -82,15 +83,20 @@ func TestLookup(t *testing.T) {
 }
 
 func TestLookupWithoutName(t *testing.T) {
-	for address, want := range map[string]error{
-		"alice":             ErrSyntax,
-		"alice@[192.0.2.1]": ErrLiteral,
-		"alice@" + strings.Repeat("a.", 100) + "org": ErrTooLong,
+	for _, test := range []struct {
+		name, address string
+		want          Outcome
+		why           error
+	}{
+		{"no address", "alice", Failed, ErrSyntax},
+		{"an address literal", "alice@[192.0.2.1]", None, ErrLiteral},
+		{"a name too long for the DNS", "alice@" + strings.Repeat("a.", 100) + "org", None, ErrTooLong},
+		{"a local part too long for us", strings.Repeat("a", maxAddress) + "@example.org", Failed, ErrTooLong},
 	} {
 		resolver := &answering{}
-		r := Client{Resolver: resolver}.Lookup(context.Background(), address)
-		if r.Outcome != None || !errors.Is(r.Why, want) || r.Owner != "" || resolver.asked != nil {
-			t.Errorf("Lookup(%q) = %v, %v, asked %q", address, r.Outcome, r.Why, resolver.asked)
+		r := Client{Resolver: resolver}.Lookup(context.Background(), test.address)
+		if r.Outcome != test.want || !errors.Is(r.Why, test.why) || r.Owner != "" || resolver.asked != nil {
+			t.Errorf("%s: %v, %v, asked %q", test.name, r.Outcome, r.Why, resolver.asked)
 		}
 	}
 }

@@ -6,6 +6,8 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+
+	"smimea.example/internal/cms"
 )
 
 // Certificate usages (RFC 6698, Section 2.1.1; names of RFC 7218).
@@ -36,10 +38,13 @@ type Record struct {
 }
 
 // ParseRecord reads RDATA in wire form. Data is a part of it, not a copy.
-// That the numbers are known and the data fits them is for [Certify] to say.
+// That the numbers are known and the data fits them is for [Certify] to say. A
+// record without data is an error, beside which stand the numbers it has.
 func ParseRecord(rdata []byte) (Record, error) {
 	if len(rdata) < 4 {
-		return Record{}, errors.New("smimea: record without data")
+		var numbers [3]uint8
+		copy(numbers[:], rdata)
+		return Record{numbers[0], numbers[1], numbers[2], nil}, errors.New("smimea: record without data")
 	}
 	return Record{rdata[0], rdata[1], rdata[2], rdata[3:]}, nil
 }
@@ -79,8 +84,8 @@ func (r Record) Certificate() []byte {
 // Matches says whether the record is about the certificate with this DER
 // (RFC 6698, Section 2.1). It says nothing of what follows from it.
 func (r Record) Matches(der []byte) bool {
-	selected, err := subjectPublicKeyInfo(der)
-	if err != nil || r.check() != nil {
+	selected := cms.SubjectPublicKeyInfo(der)
+	if selected == nil || r.check() != nil {
 		return false
 	}
 	if r.Selector == Cert {
@@ -119,13 +124,10 @@ func (r Record) checkData() error {
 		return fmt.Errorf("SHA-512 of %d octets", len(r.Data))
 	case r.Matching != Full:
 		return nil
-	case r.Selector == SPKI && !isPublicKeyInfo(r.Data):
+	case r.Selector == SPKI && !cms.IsSubjectPublicKeyInfo(r.Data):
 		return errors.New("the data is not a public key")
-	}
-	if r.Selector == Cert {
-		if _, err := subjectPublicKeyInfo(r.Data); err != nil {
-			return errors.New("the data is not a certificate")
-		}
+	case r.Selector == Cert && !cms.IsCertificate(r.Data):
+		return errors.New("the data is not a certificate")
 	}
 	return nil
 }

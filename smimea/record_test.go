@@ -28,9 +28,10 @@ func TestParseRecord(t *testing.T) {
 	if err != nil || r.Usage != 3 || r.Selector != 0 || r.Matching != 1 || !bytes.Equal(r.Data, []byte{9, 8}) {
 		t.Errorf("ParseRecord = %v, %v", r, err)
 	}
-	for _, short := range [][]byte{nil, {3}, {3, 0}, {3, 0, 0}} {
-		if r, err := ParseRecord(short); err == nil {
-			t.Errorf("ParseRecord(%v) = %v", short, r)
+	for _, short := range [][]byte{nil, {3}, {3, 1}, {3, 1, 2}} {
+		r, err := ParseRecord(short)
+		if err == nil || r.Data != nil || !bytes.HasPrefix(r.RDATA(), short) {
+			t.Errorf("ParseRecord(%v) = %v, %v", short, r, err)
 		}
 	}
 }

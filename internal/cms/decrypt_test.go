@@ -7,11 +7,15 @@ import (
 	"crypto/cipher"
 	"crypto/ecdsa"
 	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/x509"
 	"errors"
 	"strings"
 	"testing"
 
+	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
@@ -136,6 +140,72 @@ func TestNoOracle(t *testing.T) {
 	}
 	if len(texts) < 10 {
 		t.Errorf("%d of 20 wrong keys give an error", len(texts))
+	}
+}
+
+// What the gateway would not take for encrypted is not opened either, even where
+// nothing that we need is wrong.
+func TestDecryptAsksTheScanner(t *testing.T) {
+	p := the(t, "rsa2048")
+	env := parseObject(t, encrypt(t, []byte("content"), 100, p))
+	ours := env.Recipients[0].FullBytes
+	content := element(asn1.SEQUENCE, objectID(oidData), partAlgorithm, element(string0, make([]byte, 16)))
+	object := contentInfo(oidEnvelopedData, integer(0), element(asn1.SET, ours, element(0xa5, partName)), content)
+	if _, err := Decrypt(object, p.cert(), p.key); err == nil || err.Error() != damaged("its structure is wrong").Error() {
+		t.Errorf("beside a recipient of no kind: %v", err)
+	}
+}
+
+func TestUnpad(t *testing.T) {
+	block := func(end ...byte) []byte { return append(make([]byte, 32-len(end)), end...) }
+	for name, c := range map[string]struct {
+		plain []byte
+		size  int // -1: refused
+	}{
+		"one octet":             {block(1), 31},
+		"a whole block":         {block(bytes.Repeat([]byte{16}, 16)...), 16},
+		"none":                  {block(0), -1},
+		"more than a block":     {block(bytes.Repeat([]byte{17}, 17)...), -1},
+		"the first is wrong":    {block(5, 4, 4, 4), -1},
+		"one between is wrong":  {block(4, 4, 5, 4), -1},
+		"one before is another": {block(5, 3, 3, 3), 29},
+	} {
+		content, ok := unpad(c.plain)
+		if ok != (c.size >= 0) || ok && len(content) != c.size {
+			t.Errorf("%s: %d octets, %v", name, len(content), ok)
+		}
+	}
+}
+
+// A key of another length than the cipher's is none.
+func TestKeyOfAnotherLength(t *testing.T) {
+	p := the(t, "rsa2048")
+	key := p.key.(*rsa.PrivateKey)
+	encrypted, err := rsa.EncryptOAEP(sha1.New(), rand.Reader, &key.PublicKey, make([]byte, 32), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defaults := cryptobyte.String(element(asn1.SEQUENCE))
+	if _, err := openOAEP(key, defaults, encrypted, 32); err != nil {
+		t.Errorf("OAEP: %v", err)
+	}
+	if _, err := openOAEP(key, defaults, encrypted, 16); !errors.Is(err, ErrDamaged) {
+		t.Errorf("OAEP, 32 octets instead of 16: %v", err)
+	}
+	p = the(t, "p256")
+	own, err := newIdentity(p.cert(), p.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	info, err := p.recipient.recipientInfo(make([]byte, 32))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := own.contentKey(info, 32); err != nil {
+		t.Errorf("ECDH: %v", err)
+	}
+	if _, err := own.contentKey(info, 16); !errors.Is(err, ErrDamaged) {
+		t.Errorf("ECDH, 32 octets instead of 16: %v", err)
 	}
 }
 

@@ -102,13 +102,18 @@ func (r Recipient) Kind() Kind { return r.kind }
 // Certificate is the recipient's certificate. It must not be changed.
 func (r Recipient) Certificate() *x509.Certificate { return r.cert }
 
-// Fingerprint is the SHA-256 of the certificate, in lower-case hex. It is
-// empty for the zero Recipient.
+// Fingerprint is that of the certificate: see [Fingerprint]. It is empty for the
+// zero Recipient.
 func (r Recipient) Fingerprint() string {
 	if r.cert == nil {
 		return ""
 	}
-	sum := sha256.Sum256(r.cert.Raw)
+	return Fingerprint(r.cert.Raw)
+}
+
+// Fingerprint is the SHA-256 of a certificate in DER, in lower-case hex.
+func Fingerprint(der []byte) string {
+	sum := sha256.Sum256(der)
 	return hex.EncodeToString(sum[:])
 }
 

@@ -5,11 +5,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/x509"
 	"encoding/pem"
 	"errors"
 	"math/big"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
@@ -107,7 +109,6 @@ func TestUnsupportedKeys(t *testing.T) {
 	} {
 		checkUnsupported(t, want, certificateOf(1, key))
 	}
-	checkUnsupported(t, "negative serial number", certificateOf(0x81, rsaKey(modulus(2048), 3)))
 }
 
 func checkUnsupported(t *testing.T, want string, der []byte) {
@@ -134,6 +135,8 @@ func TestBadCertificates(t *testing.T) {
 		"an even RSA modulus":  certificateOf(1, rsaKey(new(big.Int).Lsh(big.NewInt(1), 2047), 3)),
 		"an RSA exponent of 1": certificateOf(1, rsaKey(odd, 1)),
 		"an RSA exponent of 4": certificateOf(1, rsaKey(odd, 4)),
+		"a negative number":    certificateOf(0x81, rsaKey(odd, 3)),
+		"another, Brainpool":   certificateOf(0x81, ecKey("1.3.36.3.3.2.8.1.1.7", make([]byte, 65))),
 		"no point of P-256":    certificateOf(1, ecKey("1.2.840.10045.3.1.7", make([]byte, 65))),
 	} {
 		_, err := NewRecipient(der)
@@ -141,6 +144,36 @@ func TestBadCertificates(t *testing.T) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
+}
+
+// That of a key which crypto/x509 does not know can be read as well.
+func TestValidity(t *testing.T) {
+	from, until, ok := Validity(certificateOf(1, ecKey("1.3.36.3.3.2.8.1.1.7", make([]byte, 65))))
+	if !ok || from.Format(time.DateOnly) != "2026-01-01" || until.Format(time.DateOnly) != "2036-01-01" {
+		t.Errorf("from %v until %v, %v", from, until, ok)
+	}
+	late := bytes.Replace(certificateOf(1, ecKey("1.3.36.3.3.2.8.1.1.7", make([]byte, 65))),
+		element(asn1.UTCTime, []byte("360101000000Z")), element(asn1.GeneralizedTime, []byte("20600101000Z")), 1)
+	if _, _, ok := Validity(late); ok {
+		t.Error("a broken time is read")
+	}
+	if _, until, ok := Validity(selfSignedUntil(t, 2060)); !ok || until.Year() != 2060 {
+		t.Errorf("until %v, %v", until, ok)
+	}
+	if _, _, ok := Validity(nil); ok {
+		t.Error("of nothing")
+	}
+}
+
+func selfSignedUntil(t *testing.T, year int) []byte {
+	t.Helper()
+	p := the(t, "p256")
+	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, p.key.Public(), p.key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return der
 }
 
 // The certificates of a real program, for keys that we cannot use.

@@ -101,13 +101,17 @@ func (s *Scanner) headerOctet(c byte) {
 // begun acts on a complete header.
 func (s *Scanner) begun(h berHeader) {
 	in := s.innermost()
+	if s.offset > in.end { // the header itself, be it of an end
+		s.hopeless = true
+		return
+	}
 	if in.indefinite && h.isEnd() {
 		s.close()
 		s.ended()
 		return
 	}
 	st, allowed := in.next(h)
-	if !allowed || h.tag == 0 || s.offset > in.end || h.length > in.end-s.offset {
+	if !allowed || h.tag == 0 || h.length > in.end-s.offset {
 		s.hopeless = true
 		return
 	}

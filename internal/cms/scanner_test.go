@@ -116,6 +116,8 @@ func TestScannerRefuses(t *testing.T) {
 		"a reserved length":          {0x30, 0xff},
 		"end before the beginning":   {0, 0},
 		"longer inside than outside": append([]byte{0x30, 0x20}, long[2:]...),
+		"an end beyond its parents":  overrunning(2),
+		"an end halfway beyond":      overrunning(1),
 		"shorter inside":             append([]byte{0x30, long[1] + 1}, append(long[2:len(long):len(long)], 0)...),
 	} {
 		checkScan(t, name, object, false)
@@ -123,6 +125,19 @@ func TestScannerRefuses(t *testing.T) {
 			t.Errorf("%s: opened", name)
 		}
 	}
+}
+
+// overrunning has content of indefinite length whose end-of-contents octets
+// reach so many octets beyond the elements around it.
+func overrunning(n byte) []byte {
+	shorter := func(element []byte) []byte {
+		element[1] -= n
+		return element
+	}
+	content := shorter(element(asn1.SEQUENCE, objectID(oidData), partAlgorithm,
+		indefinite(field0, element(asn1.OCTET_STRING, []byte("piece")))))
+	data := shorter(element(asn1.SEQUENCE, integer(0), element(asn1.SET, partKey), content))
+	return shorter(element(asn1.SEQUENCE, objectID(oidEnvelopedData), shorter(element(field0, data))))
 }
 
 func checkScan(t *testing.T, name string, object []byte, want bool) {

@@ -3,19 +3,22 @@ package cms
 import (
 	"fmt"
 	"strings"
+	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
 // A sketch is the little of a certificate that tells what kind of key it holds.
-// crypto/x509 reads no certificate at all whose curve it does not know, or
-// whose serial number is negative; yet "there is a key, and we cannot use it"
-// must not be mistaken for "there is no key".
+// crypto/x509 reads no certificate at all whose curve it does not know; yet
+// "there is a key, and we cannot use it" must not be mistaken for "there is no
+// key".
 type sketch struct {
-	serial []byte // the INTEGER
-	key    algorithm
-	curve  string // the named curve, if the key is on one
+	serial   []byte            // the INTEGER
+	validity cryptobyte.String // the contents of Validity
+	spki     []byte            // the SubjectPublicKeyInfo
+	key      algorithm
+	curve    string // the named curve, if the key is on one
 }
 
 // readSketch reads a Certificate as far as its SubjectPublicKeyInfo: RFC 5280,
@@ -25,17 +28,19 @@ func readSketch(der []byte) (s sketch, ok bool) {
 	var cert, tbs, serial, spki cryptobyte.String
 	if !in.ReadASN1(&cert, asn1.SEQUENCE) || !in.Empty() ||
 		!cert.ReadASN1(&tbs, asn1.SEQUENCE) ||
+		!cert.SkipASN1(asn1.SEQUENCE) || // signatureAlgorithm
+		!cert.SkipASN1(asn1.BIT_STRING) || !cert.Empty() ||
 		!tbs.SkipOptionalASN1(field0) || // version
 		!tbs.ReadASN1Element(&serial, asn1.INTEGER) ||
 		!tbs.SkipASN1(asn1.SEQUENCE) || // signature
 		!tbs.SkipASN1(asn1.SEQUENCE) || // issuer
-		!tbs.SkipASN1(asn1.SEQUENCE) || // validity
+		!tbs.ReadASN1(&s.validity, asn1.SEQUENCE) ||
 		!tbs.SkipASN1(asn1.SEQUENCE) || // subject
-		!tbs.ReadASN1(&spki, asn1.SEQUENCE) ||
-		!readAlgorithm(&spki, &s.key) {
+		!tbs.ReadASN1Element(&spki, asn1.SEQUENCE) ||
+		!readKey(spki, &s.key) {
 		return sketch{}, false
 	}
-	s.serial = serial
+	s.serial, s.spki = serial, spki
 	if s.key.id == oidECPublicKey {
 		parameters := s.key.parameters
 		readOID(&parameters, &s.curve)
@@ -43,18 +48,60 @@ func readSketch(der []byte) (s sketch, ok bool) {
 	return s, true
 }
 
-// explain says why crypto/x509 could not read the certificate: the cause that
-// we know, if it is one, or else the error of x509.
+// readKey reads a SubjectPublicKeyInfo, but not the key in it.
+func readKey(in cryptobyte.String, key *algorithm) bool {
+	var spki cryptobyte.String
+	return in.ReadASN1(&spki, asn1.SEQUENCE) && in.Empty() &&
+		readAlgorithm(&spki, key) && spki.SkipASN1(asn1.BIT_STRING) && spki.Empty()
+}
+
+// IsCertificate says whether der has the outline of a certificate, and nothing
+// behind it. crypto/x509 need not be able to read it.
+func IsCertificate(der []byte) bool {
+	_, ok := readSketch(der)
+	return ok
+}
+
+// SubjectPublicKeyInfo returns the key of a certificate in DER as it stands
+// there: RFC 5280, Section 4.1. It is nil if der is no certificate, see
+// [IsCertificate].
+func SubjectPublicKeyInfo(der []byte) []byte {
+	s, _ := readSketch(der)
+	return s.spki
+}
+
+// IsSubjectPublicKeyInfo says whether der has the outline of one.
+func IsSubjectPublicKeyInfo(der []byte) bool { return readKey(der, new(algorithm)) }
+
+// Validity reads from when until when a certificate in DER holds: RFC 5280,
+// Section 4.1.2.5. It does so for certificates, too, whose curve crypto/x509 does
+// not know.
+func Validity(der []byte) (from, until time.Time, ok bool) {
+	s, ok := readSketch(der)
+	in := s.validity
+	ok = ok && readTime(&in, &from) && readTime(&in, &until) && in.Empty()
+	return from, until, ok
+}
+
+func readTime(in *cryptobyte.String, out *time.Time) bool {
+	if in.PeekASN1Tag(asn1.UTCTime) {
+		return in.ReadASN1UTCTime(out)
+	}
+	return in.ReadASN1GeneralizedTime(out)
+}
+
+// explain says why crypto/x509 could not read the certificate: a curve that it
+// does not know, if nothing else is wrong with the number, or else its own
+// error.
 func (s sketch) explain(err error) error {
-	switch {
-	case s.key.id == oidECPublicKey && !goCurves[s.curve]:
+	if s.key.id == oidECPublicKey && !goCurves[s.curve] && !s.negative() {
 		return s.unsupportedKey()
-	case s.negative():
-		return unsupported("certificate with a negative serial number")
 	}
 	return fmt.Errorf("cms: reading certificate: %w", err)
 }
 
+// negative reports whether the serial number is, which RFC 5280, Section
+// 4.1.2.2, forbids and crypto/x509 refuses.
 func (s sketch) negative() bool {
 	var contents cryptobyte.String
 	serial := cryptobyte.String(s.serial)

@@ -22,7 +22,8 @@ type Subject struct {
 }
 
 // NewCertificate makes a self-signed S/MIME certificate and its key, for tests
-// and the demo only.
+// and the demo only. All RSA subjects of a process have the same key: what is
+// encrypted to one of them, the others can open.
 func NewCertificate(s Subject) (der []byte, key crypto.PrivateKey, err error) {
 	if s.NotBefore.IsZero() {
 		s.NotBefore = time.Now().Add(-time.Hour)
@@ -57,6 +58,6 @@ func NewCertificate(s Subject) (der []byte, key crypto.PrivateKey, err error) {
 	return der, signer, err
 }
 
-// rsaKey makes one key for the life of the process: it takes a while, the more
-// so under the race detector.
+// rsaKey makes one key for the life of the process, and for all subjects: it
+// takes a while, the more so under the race detector.
 var rsaKey = sync.OnceValues(func() (crypto.Signer, error) { return rsa.GenerateKey(rand.Reader, 2048) })
