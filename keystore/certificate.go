@@ -10,53 +10,80 @@ import (
 	"os"
 	"strings"
 
-	"golang.org/x/crypto/cryptobyte"
-	"golang.org/x/crypto/cryptobyte/asn1"
+	"smimea.example/internal/cms"
 )
 
 // ErrPrivateKey: a private key lies where only certificates belong.
-var ErrPrivateKey = errors.New("holds a private key, which has no business here")
+var ErrPrivateKey = errors.New("holds a private key")
 
-const maxFile = 1 << 20 // octets of a certificate file
+const (
+	maxFile         = 1 << 20 // octets of a certificate file
+	maxCertificates = 100     // of one file
+)
 
-// ReadCertificate takes the one certificate out of a file's content, PEM or
-// DER, and returns it in DER. A private key beside it is [ErrPrivateKey].
-// That the certificate can be parsed is not asked: its key may be of a kind
-// that crypto/x509 does not know.
-func ReadCertificate(content []byte) ([]byte, error) {
+// ReadCertificates takes the certificates out of a file's content: all blocks
+// of PEM, or the one certificate of DER. There is at least one if there is no
+// error. A private key beside them is [ErrPrivateKey], and any other block is
+// an error too. That a certificate can be parsed is not asked: its key may be of
+// a kind that crypto/x509 does not know.
+func ReadCertificates(content []byte) ([][]byte, error) {
+	var certificates [][]byte
+	var err error
 	switch {
 	case len(content) > maxFile:
-		return nil, fmt.Errorf("is larger than %d octets", maxFile)
+		err = fmt.Errorf("is larger than %d octets", maxFile)
 	case holdsPrivateKey(content):
-		return nil, ErrPrivateKey
-	case !bytes.Contains(content, []byte("-----BEGIN ")):
-		return checkOutline(content)
+		err = ErrPrivateKey
+	case bytes.Contains(content, beginPEM):
+		certificates, err = pemCertificates(content)
+	default:
+		certificates = [][]byte{content}
 	}
-	var found []byte
-	for block, rest := pem.Decode(content); block != nil; block, rest = pem.Decode(rest) {
-		if block.Type != "CERTIFICATE" {
-			continue
+	for _, der := range certificates {
+		if !cms.IsCertificate(der) {
+			return nil, errors.New("holds no certificate")
 		}
-		if found != nil {
-			return nil, errors.New("holds several certificates, keep one in a file")
-		}
-		found = block.Bytes
 	}
-	return checkOutline(found)
+	return certificates, err
 }
 
-// checkOutline lets pass what is one DER SEQUENCE, as far as that is a certificate.
-func checkOutline(der []byte) ([]byte, error) {
-	input := cryptobyte.String(der)
-	var certificate cryptobyte.String
-	if !input.ReadASN1(&certificate, asn1.SEQUENCE) || !input.Empty() ||
-		!certificate.SkipASN1(asn1.SEQUENCE) || !certificate.SkipASN1(asn1.SEQUENCE) ||
-		!certificate.SkipASN1(asn1.BIT_STRING) || !certificate.Empty() {
-		return nil, errors.New("holds no certificate")
+// readCertificate is ReadCertificates for a file that holds one.
+func readCertificate(content []byte) ([]byte, error) {
+	certificates, err := ReadCertificates(content)
+	if err != nil {
+		return nil, err
 	}
-	return der, nil
+	if len(certificates) > 1 {
+		return nil, errors.New("holds several certificates, keep one in a file")
+	}
+	return certificates[0], nil
 }
 
+var beginPEM = []byte("-----BEGIN ")
+
+func pemCertificates(content []byte) ([][]byte, error) {
+	blocks := bytes.Count(content, beginPEM)
+	if blocks > maxCertificates {
+		return nil, fmt.Errorf("holds more than %d certificates", maxCertificates)
+	}
+	var certificates [][]byte
+	for range blocks {
+		block, rest := pem.Decode(content)
+		if block == nil { // Decode steps over what is damaged; we do not.
+			return nil, errors.New("holds a PEM block that is cut off or damaged")
+		}
+		// OpenSSL reads either name.
+		if block.Type != "CERTIFICATE" && block.Type != "X509 CERTIFICATE" {
+			return nil, fmt.Errorf("holds a %s, not a certificate", strings.ToLower(block.Type))
+		}
+		certificates = append(certificates, block.Bytes)
+		content = rest
+	}
+	return certificates, nil
+}
+
+// holdsPrivateKey looks at the words first: a damaged or locked key is a
+// private key as well.
 func holdsPrivateKey(content []byte) bool {
 	if bytes.Contains(content, []byte("PRIVATE KEY-----")) {
 		return true

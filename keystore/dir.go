@@ -2,8 +2,11 @@ package keystore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"os"
 	"sync"
+	"syscall"
 	"time"
 
 	"smimea.example/smimea"
@@ -21,10 +24,14 @@ import (
 //	@example.com          gateway-of-example-com.der
 //
 // "@example.com" is every mailbox of the domain. The exact address wins over
-// its domain. Local parts must be the same octet for octet, domains compare
-// without case. A file may have several lines, and an address several files.
+// its domain. Local parts must be the same octet for octet once both are in NFC
+// (RFC 8162, Section 3), domains compare without case. A file may have several
+// lines, and an address several files.
+//
 // An address out of a mail is never made into a path: everything is read when
-// the directory is opened.
+// the directory is opened. Readers hold a shared lock on the directory (flock),
+// Pin and Forget an exclusive one: who saw a file and not its line would take
+// the certificate for everybody's that it names.
 type Dir struct {
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
@@ -46,6 +53,16 @@ func OpenDir(path string) (*Dir, error) {
 
 // Reload reads the directory again. On an error what was read before stays.
 func (d *Dir) Reload() error {
+	unlock, err := lock(d.path, syscall.LOCK_SH)
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	return d.reload()
+}
+
+// reload is Reload for who holds the lock.
+func (d *Dir) reload() error {
 	p, err := load(d.path)
 	if err != nil {
 		return err
@@ -54,6 +71,28 @@ func (d *Dir) Reload() error {
 	defer d.mu.Unlock()
 	d.pins = p
 	return nil
+}
+
+// patience is how long a lock is waited for: whoever may read the directory can
+// hold one for ever.
+const patience = 10 * time.Second
+
+// lock takes a lock on a directory, which need not be writable for that.
+func lock(path string, how int) (unlock func(), err error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	for end := time.Now().Add(patience); ; time.Sleep(10 * time.Millisecond) {
+		err = syscall.Flock(int(f.Fd()), how|syscall.LOCK_NB)
+		if err == nil {
+			return func() { f.Close() }, nil
+		}
+		if !errors.Is(err, syscall.EWOULDBLOCK) || time.Now().After(end) {
+			f.Close()
+			return nil, fmt.Errorf("locking %s: %w", path, err)
+		}
+	}
 }
 
 func (d *Dir) current() *pins {

@@ -19,6 +19,12 @@ const (
 	maxFiles  = 100_000
 	maxIndex  = 16 << 20 // octets
 	maxNames  = 100      // addresses of one certificate
+
+	// Blanks of ASCII only: the others may be part of an address, which would
+	// be somebody else's without them.
+	blanks = " \t\r\n"
+	// notInFile is what a file that stands in the index cannot have in its name.
+	notInFile = blanks + `/\`
 )
 
 // pins is what a [Dir] holds.
@@ -47,7 +53,7 @@ func load(path string) (*pins, error) {
 
 // loadFiles reads the certificates of a directory.
 func loadFiles(path string) ([]*Pinned, error) {
-	names, err := certificateFiles(path)
+	names, err := certificateFiles(path, maxFiles)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +63,7 @@ func loadFiles(path string) ([]*Pinned, error) {
 		if err != nil {
 			return nil, err
 		}
-		der, err := ReadCertificate(content)
+		der, err := readCertificate(content)
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", filepath.Join(path, name), err)
 		}
@@ -66,19 +72,20 @@ func loadFiles(path string) ([]*Pinned, error) {
 	return files, nil
 }
 
-// certificateFiles lists the certificate files of a directory.
-func certificateFiles(path string) ([]string, error) {
+// certificateFiles lists the certificate files of a directory, which holds so
+// many files at most.
+func certificateFiles(path string, most int) ([]string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
 	}
 	defer f.Close()
-	entries, err := f.ReadDir(maxFiles + 1)
+	entries, err := f.ReadDir(most + 1)
 	if err != nil && !errors.Is(err, io.EOF) {
 		return nil, err
 	}
-	if len(entries) > maxFiles {
-		return nil, fmt.Errorf("%s: holds more than %d files", path, maxFiles)
+	if len(entries) > most {
+		return nil, fmt.Errorf("%s: holds more than %d files", path, most)
 	}
 	var names []string
 	for _, e := range entries {
@@ -180,7 +187,7 @@ func loadIndex(path string) ([]indexLine, error) {
 // The file is what stands behind the last white space, since a quoted local
 // part may hold some.
 func parseIndexLine(text string) (line indexLine, ok bool, err error) {
-	text = strings.TrimSpace(text)
+	text = strings.Trim(text, blanks)
 	if text == "" || text[0] == '#' {
 		return indexLine{}, false, nil
 	}
@@ -189,10 +196,10 @@ func parseIndexLine(text string) (line indexLine, ok bool, err error) {
 		return indexLine{}, false, errors.New("a line has an address or @domain, and a file")
 	}
 	line.file = text[i+1:]
-	if strings.ContainsAny(line.file, `/\`) || !isCertificateFile(line.file) {
+	if strings.ContainsAny(line.file, notInFile) || !isCertificateFile(line.file) {
 		return indexLine{}, false, fmt.Errorf("%q is not the bare name of a certificate file (.pem, .crt, .cer, .der)", line.file)
 	}
-	line.mailbox, err = parseMailbox(strings.TrimSpace(text[:i]))
+	line.mailbox, err = parseMailbox(strings.TrimRight(text[:i], blanks))
 	return line, err == nil, err
 }
 

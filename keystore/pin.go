@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+
+	"smimea.example/internal/cms"
 )
 
 // ErrNotPinned: there is nothing to forget.
@@ -20,7 +22,7 @@ var ErrNotPinned = errors.New("no certificate is pinned")
 // "@domain", or where whom is empty, for the addresses that stand in it. It
 // refuses one that [Usable] refuses. A running daemon has to Reload.
 func (d *Dir) Pin(whom string, content []byte) (Pinned, error) {
-	der, err := ReadCertificate(content)
+	der, err := readCertificate(content)
 	if err != nil {
 		return Pinned{}, fmt.Errorf("the file %w", err)
 	}
@@ -48,7 +50,7 @@ func mailboxesFor(whom string, der []byte) ([]mailbox, error) {
 }
 
 func (d *Dir) pin(mailboxes []mailbox, der []byte) (Pinned, error) {
-	pinned := Pinned{File: fingerprint(der) + ".pem", DER: der}
+	pinned := Pinned{File: cms.Fingerprint(der) + ".pem", DER: der}
 	files := d.current().files
 	have := slices.IndexFunc(files, func(p *Pinned) bool { return bytes.Equal(p.DER, der) })
 	if have >= 0 {
@@ -60,18 +62,19 @@ func (d *Dir) pin(mailboxes []mailbox, der []byte) (Pinned, error) {
 			pinned.For = append(pinned.For, s)
 		}
 	}
-	// The index comes first: without it the certificate would for a moment be
-	// pinned for all the addresses that it holds. A reload in between just fails.
+	// The index comes first, should the machine stop in between: a file without
+	// its line would be pinned for all the addresses that it holds, while a line
+	// without its file is an error.
 	if err := d.writeIndex(pinned.File, pinned.For); err != nil {
 		return Pinned{}, err
 	}
 	if have < 0 {
 		block := pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
 		if err := d.write(pinned.File, block); err != nil {
-			return Pinned{}, err
+			return Pinned{}, join(err, d.writeIndex(pinned.File, nil))
 		}
 	}
-	return pinned, d.Reload()
+	return pinned, d.reload()
 }
 
 // Forget takes back what is pinned for an address or "@domain", and returns
@@ -97,7 +100,7 @@ func (d *Dir) Forget(whom string) ([]Pinned, error) {
 	if forgotten == nil {
 		return nil, fmt.Errorf("%w for %s", ErrNotPinned, m)
 	}
-	return forgotten, d.Reload()
+	return forgotten, d.reload()
 }
 
 func (d *Dir) forget(p *Pinned, whom string) error {
@@ -112,29 +115,25 @@ func (d *Dir) forget(p *Pinned, whom string) error {
 	return d.writeIndex(p.File, rest)
 }
 
-// edit keeps other programs like this one out of the directory, and looks at
+// edit keeps everybody else out of the directory, readers too, and looks at
 // what is there now.
 func (d *Dir) edit() (unlock func(), err error) {
-	f, err := os.Open(d.path)
+	unlock, err = lock(d.path, syscall.LOCK_EX)
 	if err != nil {
 		return nil, err
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("locking %s: %w", d.path, err)
-	}
-	if err := d.Reload(); err != nil {
-		f.Close()
+	if err := d.reload(); err != nil {
+		unlock()
 		return nil, err
 	}
-	return func() { f.Close() }, nil
+	return unlock, nil
 }
 
 // writeIndex makes the index say that a file is for these and nobody else.
 // Its other lines stay as they are.
 func (d *Dir) writeIndex(file string, whom []string) error {
-	if strings.ContainsAny(file, " \t") {
-		return fmt.Errorf("the file %q needs a name without spaces", file)
+	if len(whom) > 0 && strings.ContainsAny(file, notInFile) {
+		return fmt.Errorf("the file %q needs a name without blanks and backslashes", file)
 	}
 	content, err := readFile(filepath.Join(d.path, indexName), maxIndex)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {

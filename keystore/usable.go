@@ -2,10 +2,8 @@ package keystore
 
 import (
 	"cmp"
-	"crypto/sha256"
 	"crypto/x509"
 	"encoding/asn1"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
@@ -24,23 +22,34 @@ import (
 // The error is a sentence for people. It wraps a [cms.UnsupportedError] where
 // only the kind of key, or its length, is at fault.
 func Usable(address string, der []byte, now time.Time) (r cms.Recipient, warnings []string, err error) {
-	recipient, unsupported := cms.NewRecipient(der)
-	if cert, err := x509.ParseCertificate(der); err == nil {
+	recipient, err := cms.NewRecipient(der)
+	if err == nil || isWeak(err) {
 		// The certificate's own faults first: a weak key that has expired is
 		// no matter of algorithms.
-		if err := check(cert, now); err != nil {
-			return cms.Recipient{}, nil, err
-		}
+		err = cmp.Or(checkAny(der, now), err)
 	}
-	if unsupported != nil {
-		return cms.Recipient{}, nil, unsupported
+	if err != nil {
+		return cms.Recipient{}, nil, err
 	}
 	return recipient, remarks(address, recipient.Certificate()), nil
 }
 
+// checkAny is check, as far as that can be done for a certificate that
+// crypto/x509 cannot read.
+func checkAny(der []byte, now time.Time) error {
+	if cert, err := x509.ParseCertificate(der); err == nil {
+		return check(cert, now)
+	}
+	from, until, ok := cms.Validity(der)
+	if !ok {
+		return errors.New("its validity cannot be read")
+	}
+	return checkTime(from, until, now)
+}
+
 // check says what forbids the use of a certificate, whatever its key.
 func check(cert *x509.Certificate, now time.Time) error {
-	if err := checkTime(cert, now); err != nil {
+	if err := checkTime(cert.NotBefore, cert.NotAfter, now); err != nil {
 		return err
 	}
 	if err := checkKeyUsage(cert); err != nil {
@@ -49,21 +58,20 @@ func check(cert *x509.Certificate, now time.Time) error {
 	if err := checkExtendedKeyUsage(cert); err != nil {
 		return err
 	}
-	if len(cert.UnhandledCriticalExtensions) > 0 {
-		// RFC 5280, Section 4.2.
-		return fmt.Errorf("has a critical extension that is not known here (%s)", cert.UnhandledCriticalExtensions[0])
+	if unhandled := smimea.Unhandled(cert); len(unhandled) > 0 {
+		return fmt.Errorf("has a critical extension that is not known here (%s)", unhandled[0])
 	}
 	return nil
 }
 
 // checkTime: an expired certificate must not be used, however fresh the
 // signature in the DNS (RFC 8162, Section 9).
-func checkTime(cert *x509.Certificate, now time.Time) error {
-	if now.After(cert.NotAfter) {
-		return fmt.Errorf("expired on %s", cert.NotAfter.UTC().Format(time.DateOnly))
+func checkTime(from, until, now time.Time) error {
+	if now.After(until) {
+		return fmt.Errorf("expired on %s", until.UTC().Format(time.DateOnly))
 	}
-	if now.Before(cert.NotBefore) {
-		return fmt.Errorf("not valid before %s", cert.NotBefore.UTC().Format(time.DateOnly))
+	if now.Before(from) {
+		return fmt.Errorf("not valid before %s", from.UTC().Format(time.DateOnly))
 	}
 	return nil
 }
@@ -119,12 +127,12 @@ func hasExtension(cert *x509.Certificate, id asn1.ObjectIdentifier) bool {
 func remarks(address string, cert *x509.Certificate) []string {
 	var warnings []string
 	if cert.IsCA {
-		warnings = append(warnings, fmt.Sprintf("certificate %.16s is a CA certificate", fingerprint(cert.Raw)))
+		warnings = append(warnings, fmt.Sprintf("certificate %.16s is a CA certificate", cms.Fingerprint(cert.Raw)))
 	}
 	a, err := smimea.ParseAddress(address)
 	if names := smimea.Names(cert); len(names) > 0 && err == nil && !a.NamedIn(cert) {
 		warnings = append(warnings, fmt.Sprintf("certificate %.16s names only other addresses: %s",
-			fingerprint(cert.Raw), shortList(names)))
+			cms.Fingerprint(cert.Raw), shortList(names)))
 	}
 	return warnings
 }
@@ -144,12 +152,6 @@ func shortList(names []string) string {
 		fmt.Fprintf(&b, "%.*q", longest, name)
 	}
 	return b.String()
-}
-
-// fingerprint is the SHA-256 of a certificate in lower-case hex.
-func fingerprint(der []byte) string {
-	sum := sha256.Sum256(der)
-	return hex.EncodeToString(sum[:])
 }
 
 // maxOfOneKind bounds the certificates of one kind that a mail is encrypted to.
@@ -213,7 +215,7 @@ func isWeak(err error) bool {
 }
 
 func refuse(der []byte, why error) Refused {
-	r := Refused{Fingerprint: fingerprint(der), Why: why}
+	r := Refused{Fingerprint: cms.Fingerprint(der), Why: why}
 	if cert, err := x509.ParseCertificate(der); err == nil {
 		r.Subject = cert.Subject.String()
 	}

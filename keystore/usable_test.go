@@ -1,15 +1,19 @@
 package keystore
 
 import (
+	"bytes"
 	"crypto/x509"
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"smimea.example/internal/cms"
 )
 
 const alice = "alice@example.org"
@@ -28,6 +32,7 @@ func TestUsable(t *testing.T) {
 		web  = x509.ExtKeyUsageServerAuth
 	)
 	eku := func(all ...x509.ExtKeyUsage) []x509.ExtKeyUsage { return all }
+	unknownName := []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Critical: true, Value: []byte{0x30, 3, 0x88, 1, 0x2a}}}
 	unknown := []pkix.Extension{{Id: asn1.ObjectIdentifier{1, 2, 3, 4}, Critical: true, Value: []byte{5, 0}}}
 
 	for _, test := range []struct {
@@ -65,6 +70,8 @@ func TestUsable(t *testing.T) {
 		{name: "EKU any", cert: cert{extKeyUsage: eku(any)}},
 		{name: "EKU web and mail", cert: cert{extKeyUsage: eku(web, mail)}},
 		{name: "EKU web", cert: cert{extKeyUsage: eku(web)}, why: "emailProtection is missing"},
+		{name: "critical SAN with a name for us", cert: cert{extra: utf8Mailbox(t, "alice@example.org")}},
+		{name: "critical SAN with another", cert: cert{extra: unknownName}, why: "critical extension"},
 		{name: "unknown critical extension", cert: cert{extra: unknown}, why: "critical extension"},
 
 		{name: "RSA of 1024 bits", cert: cert{key: weakKey()}, why: "1024", weak: true},
@@ -79,11 +86,68 @@ func TestUsable(t *testing.T) {
 			}
 			continue
 		}
-		if err != nil || r.Fingerprint() != fingerprint(der) {
+		if err != nil || r.Fingerprint() != cms.Fingerprint(der) {
 			t.Errorf("%s: %v", test.name, err)
 		}
 		if got := strings.Join(warnings, "; "); (test.warning == "") != (got == "") || !strings.Contains(got, test.warning) {
 			t.Errorf("%s: warnings %q, want %q", test.name, got, test.warning)
+		}
+	}
+}
+
+// utf8Mailbox makes a critical SubjectAltName of the kind that crypto/x509 does
+// not know: RFC 8398, Section 3.
+func utf8Mailbox(t *testing.T, mailbox string) []pkix.Extension {
+	t.Helper()
+	type otherName struct {
+		ID    asn1.ObjectIdentifier
+		Value string `asn1:"utf8,explicit,tag:0"`
+	}
+	name, err := asn1.MarshalWithParams(otherName{asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 9}, mailbox}, "tag:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	san, err := asn1.Marshal([]asn1.RawValue{{FullBytes: name}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return []pkix.Extension{{Id: asn1.ObjectIdentifier{2, 5, 29, 17}, Critical: true, Value: san}}
+}
+
+// withCurve is a certificate on P-256, signed by nobody any more, with another
+// name for its curve, which is as long.
+func withCurve(t *testing.T, c cert, curve []byte) []byte {
+	t.Helper()
+	c.key = ecKey()
+	p256 := []byte{6, 8, 0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7}
+	return bytes.Replace(c.der(t), p256, append([]byte{6, 8}, curve...), 1)
+}
+
+// A curve that crypto/x509 does not know is a matter of algorithms; that the
+// certificate has expired, or is not sound, is not.
+func TestChooseUnreadable(t *testing.T) {
+	other := []byte{0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 0, 7}
+	p256 := []byte{0x2a, 0x86, 0x48, 0xce, 0x3d, 3, 1, 7}
+	negative := func(der []byte) []byte {
+		i := bytes.Index(der, []byte{0xa0, 3, 2, 1, 2, 2}) + 5 // behind the version
+		der[i+2] |= 0x80
+		return der
+	}
+	for _, test := range []struct {
+		name string
+		der  []byte
+		want Outcome
+		why  string
+	}{
+		{"an unknown curve", withCurve(t, cert{}, other), WeakOnly, "elliptic curve"},
+		{"expired", withCurve(t, cert{notAfter: noon.AddDate(0, 0, -1)}, other), Unusable, "expired on 2026-05-31"},
+		{"not valid yet", withCurve(t, cert{notBefore: noon.AddDate(0, 0, 1)}, other), Unusable, "not valid before 2026-06-02"},
+		{"a negative serial number", negative(withCurve(t, cert{}, p256)), Unusable, "negative serial"},
+		{"both", negative(withCurve(t, cert{}, other)), Unusable, "negative serial"},
+	} {
+		keys := choose(alice, [][]byte{test.der}, noon)
+		if keys.Outcome != test.want || keys.Why == nil || !strings.Contains(keys.Why.Error(), test.why) {
+			t.Errorf("%s: %v (%v)", test.name, keys.Outcome, keys.Why)
 		}
 	}
 }
@@ -133,12 +197,28 @@ func TestChooseNewestOfEachKind(t *testing.T) {
 		t.Fatalf("%d certificates, warnings %q", len(keys.Certs), keys.Warnings)
 	}
 	for i, r := range keys.Certs[:5] {
-		if r.Fingerprint() != fingerprint(certs[6-i]) {
+		if r.Fingerprint() != cms.Fingerprint(certs[6-i]) {
 			t.Errorf("certificate %d is not the next newest", i)
 		}
 	}
-	if keys.Certs[5].Fingerprint() != fingerprint(certs[7]) {
+	if keys.Certs[5].Fingerprint() != cms.Fingerprint(certs[7]) {
 		t.Error("the EC certificate is missing")
+	}
+}
+
+// The order of the DNS changes from one answer to the next; ours does not.
+func TestChooseIsStable(t *testing.T) {
+	var certs [][]byte
+	for range 5 {
+		certs = append(certs, cert{}.der(t))
+	}
+	first := choose(alice, certs, noon)
+	slices.Reverse(certs)
+	second := choose(alice, certs, noon)
+	for i, r := range first.Certs {
+		if r.Fingerprint() != second.Certs[i].Fingerprint() {
+			t.Errorf("place %d goes to another certificate", i)
+		}
 	}
 }
 
