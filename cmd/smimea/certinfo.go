@@ -3,13 +3,12 @@ package main
 import (
 	"crypto/ecdsa"
 	"crypto/rsa"
-	"crypto/sha256"
 	"crypto/x509"
-	"encoding/hex"
 	"fmt"
 	"strings"
 	"time"
 
+	"smimea.example/internal/cms"
 	"smimea.example/smimea"
 )
 
@@ -22,7 +21,7 @@ func describe(s *sheet, der []byte) {
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		s.row("certificate", "cannot be read: %v", err)
-		s.row("sha256", "%s", fingerprint(der))
+		s.row("sha256", "%s", cms.Fingerprint(der))
 		return
 	}
 	s.row("subject", "%s", cert.Subject)
@@ -30,7 +29,7 @@ func describe(s *sheet, der []byte) {
 	s.row("addresses", "%s", names(smimea.Names(cert)))
 	s.row("key", "%s", keyKind(cert))
 	s.row("valid", "%s until %s", cert.NotBefore.UTC().Format(day), cert.NotAfter.UTC().Format(day))
-	s.row("sha256", "%s", fingerprint(der))
+	s.row("sha256", "%s", cms.Fingerprint(der))
 }
 
 // issuer names who signed the certificate.
@@ -39,12 +38,6 @@ func issuer(cert *x509.Certificate) string {
 		return "itself"
 	}
 	return cert.Issuer.String()
-}
-
-// fingerprint is the SHA-256 of a certificate in lower-case hex.
-func fingerprint(der []byte) string {
-	sum := sha256.Sum256(der)
-	return hex.EncodeToString(sum[:])
 }
 
 // keyKind says what the public key is.

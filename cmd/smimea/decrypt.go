@@ -15,6 +15,7 @@ import (
 
 	"smimea.example/internal/cms"
 	"smimea.example/internal/message"
+	"smimea.example/keystore"
 )
 
 // maxSealed bounds an encrypted message: base64 takes 1.37 times the room.
@@ -71,7 +72,7 @@ func newReader(keyFile, certFile string) (*reader, error) {
 		return nil, err
 	}
 	certs, err := readCertificates(certFile)
-	if errors.Is(err, errPrivateKey) {
+	if errors.Is(err, keystore.ErrPrivateKey) {
 		return nil, failure("%w", err).hint("give --cert a file with the certificate alone")
 	}
 	if err != nil {

@@ -95,17 +95,19 @@ func (d *demo) startDNS() error {
 	if d.alice, err = newPerson(alice); err != nil {
 		return err
 	}
-	good, err := publishedAs(alice, d.alice.cert)
-	if err != nil {
-		return err
+	record := map[string][]string{}
+	for _, address := range []string{alice, dave, erin} {
+		line, err := publishedAs(address, d.alice.cert)
+		if err != nil {
+			return err
+		}
+		record[address] = []string{line}
 	}
-	unsigned, _ := publishedAs(dave, d.alice.cert)
-	broken, _ := publishedAs(erin, d.alice.cert)
 	d.net, err = testnet.Start(
 		testnet.Zone{Name: "house.test."},
-		testnet.Zone{Name: "good.test.", Records: []string{good}},
-		testnet.Zone{Name: "unsigned.test.", Records: []string{unsigned}, Unsigned: true},
-		testnet.Zone{Name: "broken.test.", Records: []string{broken}, Fault: testnet.BadSignature},
+		testnet.Zone{Name: "good.test.", Records: record[alice]},
+		testnet.Zone{Name: "unsigned.test.", Records: record[dave], Unsigned: true},
+		testnet.Zone{Name: "broken.test.", Records: record[erin], Fault: testnet.BadSignature},
 	)
 	if err != nil {
 		return err

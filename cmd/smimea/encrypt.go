@@ -24,7 +24,7 @@ func newEncrypt() *cobra.Command {
 	var to []string
 	var cipher string
 	cmd := &cobra.Command{
-		Use:   "encrypt --to CERT…",
+		Use:   "encrypt --to CERT [--to CERT…]",
 		Short: "Encrypt a message to certificates",
 		Long: `Reads a message from standard input and writes it to standard output, encrypted
 to every certificate in the files given with --to. Its header fields stay as

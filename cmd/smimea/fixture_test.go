@@ -32,14 +32,16 @@ import (
 //	signing.pem               may sign and not encrypt
 //	short.pem                 RSA with 1024 bits
 //	ca.pem                    a CA
+//	terminal.pem              its subject holds commands for a terminal
 //	leaky.pem                 Alice's certificate together with her key
 //	anchor.ds                 the key of the root of the test's Internet
 //
 // $RESOLVER is the address of a resolver of that Internet:
 //
-//	good.test       publishes certificates for alice@ and bob@, an expired one
-//	                for late@, a digest for digest@, nonsense for odd@, and one
-//	                certificate for everybody else below wild.good.test
+//	good.test       publishes certificates for alice@, bob@ and terminal@, an
+//	                expired one for late@, a digest for digest@, nonsense for
+//	                odd@, and one certificate for everybody else below
+//	                wild.good.test
 //	unsigned.test   publishes a certificate for alice@, and is not signed
 //	broken.test     publishes one as well, and its signatures are wrong
 //	failing.test    answers every question with SERVFAIL
@@ -68,6 +70,9 @@ func newFixture(t *testing.T) *fixture {
 	ca.IsCA, ca.BasicConstraintsValid = true, true
 	lan.add(t, "ca", alice, ca)
 
+	terminal := certificate("\x1b]0;owned\a \u009b31m \u202e \x7f \U000e0041", "terminal@good.test", now)
+	lan.add(t, "terminal", bob, terminal)
+
 	lan.files["alice.der"] = lan.der("alice")
 	lan.files["both.pem"] = append(clone(lan.files["alice.pem"]), lan.files["bob.pem"]...)
 	lan.files["leaky.pem"] = append(clone(lan.files["alice.pem"]), lan.files["alice.key"]...)
@@ -84,6 +89,7 @@ func (f *fixture) startNet(t *testing.T) {
 			f.published(t, "alice@good.test", smimea.Record{Usage: 3, Data: f.der("alice")}),
 			f.published(t, "bob@good.test", smimea.Record{Usage: 3, Data: f.der("bob")}),
 			f.published(t, "late@good.test", smimea.Record{Usage: 3, Data: f.der("expired")}),
+			f.published(t, "terminal@good.test", smimea.Record{Usage: 3, Data: f.der("terminal")}),
 			f.published(t, "digest@good.test", smimea.Record{Usage: 3, Matching: 1, Data: digest[:]}),
 			f.published(t, "odd@good.test", smimea.Record{Usage: 255, Data: []byte{1, 2, 3}}),
 			smimea.Record{Usage: 3, Data: f.der("alice")}.ZoneLine("*._smimecert.wild.good.test.", 3600),

@@ -63,7 +63,8 @@ func newKeysPin(path *string) *cobra.Command {
 		Short: "Believe a certificate for an address, or for all of @domain",
 		Long: `Pins the certificate in a file, PEM or DER, for an address, or for every address
 of a domain ("@example.org"); the exact address goes before its domain. One that
-has expired or cannot encrypt is refused.`,
+has expired or cannot encrypt is refused; one that names only other addresses is
+pinned, with a warning.`,
 		Example: `  smimea keys pin bob@example.org bob.pem
   smimea keys pin @example.com gateway.pem`,
 		Args: cobra.ExactArgs(2),
@@ -75,7 +76,7 @@ has expired or cannot encrypt is refused.`,
 			if err != nil {
 				return err
 			}
-			return pin(cmd.OutOrStdout(), dir, args[0], args[1])
+			return pin(cmd.OutOrStdout(), cmd.ErrOrStderr(), dir, args[0], args[1])
 		}),
 	}
 }
@@ -139,20 +140,26 @@ func checkWhom(whom string) error {
 	return nil
 }
 
-func pin(w io.Writer, dir *keystore.Dir, whom, file string) error {
+func pin(out, remarks io.Writer, dir *keystore.Dir, whom, file string) error {
 	content, err := readFile(file)
 	if err != nil {
 		return err
 	}
 	pinned, err := dir.Pin(whom, content)
 	if errors.Is(err, keystore.ErrPrivateKey) {
-		return failure("%s: holds a private key", file).
+		return failure("%s: %w", file, keystore.ErrPrivateKey).
 			hint(`"openssl x509 -in %s -out FILE" takes the certificate out`, file)
 	}
 	if err != nil {
 		return failure("%s: %w", file, err)
 	}
-	return printPinned(w, time.Now(), pinned)
+	now := time.Now()
+	// It is pinned: what is left to say are the warnings.
+	_, warnings, _ := keystore.Usable(whom, pinned.DER, now)
+	for _, w := range warnings {
+		remark(remarks, "warning: %s: %s", file, w)
+	}
+	return printPinned(out, now, pinned)
 }
 
 func forget(w io.Writer, dir *keystore.Dir, whom string) error {

@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"smimea.example/internal/cms"
 	"smimea.example/keystore"
 	"smimea.example/smimea"
 	"smimea.example/smimea/dnssec"
@@ -240,7 +241,7 @@ func (r judgedRecord) object() recordObject {
 	if r.cert == nil {
 		return o
 	}
-	o.SHA256 = fingerprint(r.cert)
+	o.SHA256 = cms.Fingerprint(r.cert)
 	if cert, err := x509.ParseCertificate(r.cert); err == nil {
 		o.Subject = cert.Subject.String()
 		o.NotAfter = cert.NotAfter.UTC().Format(time.RFC3339)

@@ -14,6 +14,7 @@
 //	smimea keys pin alice@example.org alice.pem  believe this, whatever the DNS says
 //	smimea encrypt --to alice.pem <mail >sealed
 //	smimea decrypt --key alice.key --cert alice.pem <sealed
+//	smimea demo                                  watch the gateway at work
 //
 // Results go to standard output, everything else to standard error. The exit
 // code is 0 for found or done, 1 for failed, 2 for wrong usage, 3 for "there is

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"bytes"
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
@@ -10,19 +9,18 @@ import (
 	"io"
 	"os"
 	"strings"
+
+	"smimea.example/keystore"
 )
 
 // maxFile bounds a file of certificates or keys.
 const maxFile = 1 << 20
 
-// maxCertificates bounds the certificates of one file.
-const maxCertificates = 100
+// maxBlocks bounds the PEM blocks before a private key.
+const maxBlocks = 100
 
-// errPrivateKey says that there is a private key where none belongs.
-var errPrivateKey = errors.New("holds a private key")
-
-// readFile reads a small file. There is no "-" for standard input here: that
-// is for messages.
+// readFile reads a small file, or a pipe: "<(command)" is fine on a command
+// line. There is no "-" for standard input here: that is for messages.
 func readFile(path string) ([]byte, error) {
 	f, err := os.Open(path)
 	if err != nil {
@@ -44,64 +42,17 @@ func readBounded(r io.Reader, name string, limit int64) ([]byte, error) {
 	return data, nil
 }
 
-// readCertificates returns the certificates in a file, as DER: all blocks of a
-// PEM file, or the one of a DER file. It looks for a private key first, and
-// answers errPrivateKey without a byte of it.
+// readCertificates returns the certificates in a file, as DER.
 func readCertificates(path string) ([][]byte, error) {
 	data, err := readFile(path)
 	if err != nil {
 		return nil, err
 	}
-	certs, err := parseCertificates(data)
+	certs, err := keystore.ReadCertificates(data)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	return certs, nil
-}
-
-func parseCertificates(data []byte) ([][]byte, error) {
-	if holdsPrivateKey(data) {
-		return nil, errPrivateKey
-	}
-	if !bytes.Contains(data, []byte("-----BEGIN ")) {
-		// Some certificates are sound and cannot be parsed by crypto/x509; who
-		// uses this one says so. Here only the outermost shape counts.
-		if len(data) == 0 || data[0] != 0x30 {
-			return nil, errors.New("is neither PEM nor DER")
-		}
-		return [][]byte{data}, nil
-	}
-	return pemCertificates(data)
-}
-
-func pemCertificates(data []byte) ([][]byte, error) {
-	blocks := bytes.Count(data, []byte("-----BEGIN "))
-	if blocks > maxCertificates {
-		return nil, fmt.Errorf("holds more than %d certificates", maxCertificates)
-	}
-	var certs [][]byte
-	for range blocks {
-		block, rest := pem.Decode(data)
-		if block == nil { // Decode steps over what is damaged; we do not.
-			return nil, errors.New("holds a PEM block that is cut off or damaged")
-		}
-		if block.Type != "CERTIFICATE" && block.Type != "X509 CERTIFICATE" {
-			return nil, fmt.Errorf("holds a %s, not a certificate", strings.ToLower(block.Type))
-		}
-		certs = append(certs, block.Bytes)
-		data = rest
-	}
-	return certs, nil
-}
-
-// holdsPrivateKey looks at the words rather than at what can be parsed: a
-// damaged or password-protected key is a private key as well.
-func holdsPrivateKey(data []byte) bool {
-	if bytes.Contains(data, []byte("PRIVATE KEY-----")) {
-		return true
-	}
-	_, err := parsePrivateKey(data)
-	return err == nil
 }
 
 // readPrivateKey returns the private key in a PEM or DER file.
@@ -118,7 +69,7 @@ func readPrivateKey(path string) (crypto.PrivateKey, error) {
 }
 
 func privateKey(data []byte) (crypto.PrivateKey, error) {
-	for blocks := 0; blocks <= maxCertificates; blocks++ {
+	for blocks := 0; blocks < maxBlocks; blocks++ {
 		block, rest := pem.Decode(data)
 		if block == nil {
 			break

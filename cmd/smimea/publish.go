@@ -1,10 +1,12 @@
 package main
 
 import (
+	"bytes"
 	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -16,7 +18,7 @@ import (
 
 const (
 	maxRecords   = 20       // what the gateway reads of one name
-	maxPublished = 60 << 10 // an answer has at most 64 KB (RFC 1035, Section 4.2.2)
+	maxPublished = 60 << 10 // octets of RDATA; an answer has at most 64 KB (RFC 1035, Section 4.2.2)
 )
 
 // maxTTL is a week: who has to withdraw a certificate waits as long as that.
@@ -115,12 +117,13 @@ func (p *publication) line(der []byte) string {
 	return record.ZoneLine(p.owner, p.ttl)
 }
 
-// collect reads the certificates and refuses all of them for the fault of one.
+// collect reads the certificates, each once, and refuses all of them for the
+// fault of one.
 func (p *publication) collect(files []string) ([][]byte, error) {
 	var all [][]byte
 	for _, file := range files {
 		certs, err := readCertificates(file)
-		if errors.Is(err, errPrivateKey) {
+		if errors.Is(err, keystore.ErrPrivateKey) {
 			return nil, failure("%w", err).
 				hint(`"openssl x509 -in %s -out FILE" takes the certificate out`, file)
 		}
@@ -128,17 +131,32 @@ func (p *publication) collect(files []string) ([][]byte, error) {
 			return nil, err
 		}
 		for _, der := range certs {
+			if slices.ContainsFunc(all, func(have []byte) bool { return bytes.Equal(have, der) }) {
+				continue
+			}
 			if err := p.object(file, der); err != nil {
 				return nil, err
 			}
+			all = append(all, der)
 		}
-		all = append(all, certs...)
 	}
-	if len(all) > maxRecords {
-		return nil, failure("%d certificates are too many for one address", len(all)).
+	return all, tooMuch(all)
+}
+
+// tooMuch says why the certificates cannot all be one mailbox's.
+func tooMuch(certs [][]byte) error {
+	if len(certs) > maxRecords {
+		return failure("%d certificates are too many for one address", len(certs)).
 			hint("senders read at most %d records", maxRecords)
 	}
-	return all, nil
+	size := 0
+	for _, der := range certs {
+		size += len(der) + 3 // usage, selector, matching
+	}
+	if size > maxPublished {
+		return failure("the certificates have %d bytes together, too many for one answer of the DNS", size)
+	}
+	return nil
 }
 
 // object says why a certificate must not be published.
@@ -146,9 +164,6 @@ func (p *publication) object(file string, der []byte) error {
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		return failure("%s: the certificate cannot be read: %w", file, err)
-	}
-	if len(der) > maxPublished {
-		return failure("%s: the certificate has %d bytes, too many for an answer of the DNS", file, len(der))
 	}
 	if p.now.After(cert.NotAfter) {
 		// RFC 8162, Section 9: nobody may use it, so there is no forcing it.

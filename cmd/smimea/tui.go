@@ -7,6 +7,7 @@ import (
 	"io"
 	"strings"
 	"unicode"
+	"unicode/utf16"
 
 	"github.com/spf13/cobra"
 )
@@ -135,18 +136,44 @@ func printable(s string) string {
 			b.WriteRune(r)
 		case r < 0x80:
 			fmt.Fprintf(&b, `\x%02x`, r)
-		default:
+		case r <= 0xffff:
 			fmt.Fprintf(&b, `\u%04x`, r)
+		default:
+			fmt.Fprintf(&b, `\U%08x`, r)
 		}
 	}
 	return b.String()
 }
 
-// printJSON prints one object on one line.
+// printJSON prints one object on one line. What is not [printable] is escaped:
+// encoding/json leaves in what a terminal may obey, DEL and C1 for example.
 func printJSON(w io.Writer, object any) error {
-	encoder := json.NewEncoder(w)
+	var b strings.Builder
+	encoder := json.NewEncoder(&b)
 	encoder.SetEscapeHTML(false)
-	return encoder.Encode(object)
+	if err := encoder.Encode(object); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, escaped(strings.TrimSuffix(b.String(), "\n"))+"\n")
+	return err
+}
+
+// escaped writes JSON in other words. What cannot be printed occurs in its
+// strings only.
+func escaped(object string) string {
+	var b strings.Builder
+	for _, r := range object {
+		switch {
+		case unicode.IsPrint(r):
+			b.WriteRune(r)
+		case r <= 0xffff:
+			fmt.Fprintf(&b, `\u%04x`, r)
+		default: // RFC 8259, Section 7
+			high, low := utf16.EncodeRune(r)
+			fmt.Fprintf(&b, `\u%04x\u%04x`, high, low)
+		}
+	}
+	return b.String()
 }
 
 // text is what an error says, and nothing for no error.
