@@ -100,9 +100,8 @@ func listen(t *testing.T) net.Listener {
 	return l
 }
 
-// serve starts a server, at a listener of its own and at others. prepare, if not
-// nil, is given each new mail.
-func serve(t *testing.T, s *Server, prepare func(*fakeMail), others ...net.Listener) *house {
+// serve starts a server. prepare, if not nil, is given each new mail.
+func serve(t *testing.T, s *Server, prepare func(*fakeMail)) *house {
 	t.Helper()
 	l := listen(t)
 	h := &house{t: t, addr: l.Addr(), stopped: make(chan error, 1), mails: make(chan *fakeMail, 10000)}
@@ -117,7 +116,7 @@ func serve(t *testing.T, s *Server, prepare func(*fakeMail), others ...net.Liste
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	h.stop = cancel
-	go func() { h.stopped <- s.Serve(ctx, append(others, l)...) }()
+	go func() { h.stopped <- s.Serve(ctx, l) }()
 	t.Cleanup(func() {
 		cancel()
 		select {
@@ -287,7 +286,7 @@ func TestDrainFinishesMailsInFlight(t *testing.T) {
 // MTAs do not always say that a mail has been given up; the next one is too
 // many then.
 func TestDrainTakesNoMailBehindOneGivenUp(t *testing.T) {
-	h := serve(t, &Server{}, nil)
+	h := serve(t, &Server{Drain: time.Second}, nil)
 	s := h.dial()
 	h.send(s)
 	h.stop()
@@ -364,11 +363,26 @@ func TestConnectionsAreLimited(t *testing.T) {
 
 // A listener to which nobody comes takes no place from the others.
 func TestQuietListener(t *testing.T) {
-	for range 5 { // which of two listeners is first is left to chance
-		h := serve(t, &Server{Connections: 1}, nil, listen(t))
-		h.good()
-		h.good()
+	g := newGuard(1, time.Minute, time.Minute, slog.New(slog.DiscardHandler))
+	quiet, busy := listen(t), listen(t)
+	defer busy.Close()
+	var waiting sync.WaitGroup
+	waiting.Go(func() { g.listen(quiet).Accept() })
+	defer waiting.Wait()
+	defer quiet.Close()
+	time.Sleep(50 * time.Millisecond) // it waits by now
+
+	client, err := net.Dial("tcp", busy.Addr().String())
+	if err != nil {
+		t.Fatal(err)
 	}
+	defer client.Close()
+	defer time.AfterFunc(5*time.Second, g.drain).Stop()
+	conn, err := g.listen(busy).Accept()
+	if err != nil {
+		t.Fatalf("no place for the connection: %v", err)
+	}
+	conn.Close()
 }
 
 // serveFuzz starts a server for a fuzz target and returns its address.

@@ -397,7 +397,7 @@ func TestEndIsBounded(t *testing.T) {
 // A body that takes its time is not waited for any longer than the gateway.
 func TestReplacingIsBounded(t *testing.T) {
 	h := serve(t, &Server{End: 100 * time.Millisecond}, func(m *fakeMail) {
-		m.end = func(context.Context) gateway.Verdict { return encrypted(slowReader{}) }
+		m.end = func(context.Context) gateway.Verdict { return encrypted(io.LimitReader(slowReader{}, 1<<20)) }
 	})
 	s := h.dial()
 	h.send(s)
@@ -414,15 +414,16 @@ func TestReplacingIsBounded(t *testing.T) {
 	}
 }
 
-// A slowReader never ends.
+// A slowReader has at most half a megabyte a second.
 type slowReader struct{}
 
 func (slowReader) Read(p []byte) (int, error) {
 	time.Sleep(10 * time.Millisecond)
-	for i := range p {
+	n := min(len(p), 5000)
+	for i := range n {
 		p[i] = 'M'
 	}
-	return len(p), nil
+	return n, nil
 }
 
 // A panic costs its connection, and nothing else.

@@ -237,6 +237,20 @@ func (l *lab) testSeveral(t *testing.T) {
 	})
 }
 
+// begin begins a mail of Bob's.
+func (l *lab) begin(t *testing.T) *smtp.Client {
+	t.Helper()
+	c, err := smtp.Dial(l.smtp)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Mail("bob@house.test", nil); err != nil {
+		c.Close()
+		t.Fatal(err)
+	}
+	return c
+}
+
 func (l *lab) testRefusals(t *testing.T) {
 	for _, c := range []struct {
 		name, to string
@@ -259,14 +273,8 @@ func (l *lab) testRefusals(t *testing.T) {
 // alone.
 func (l *lab) testOthersGoOn(t *testing.T) {
 	before := len(l.sink.Delivered())
-	c, err := smtp.Dial(l.smtp)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := l.begin(t)
 	defer c.Close()
-	if err := c.Mail("bob@house.test", nil); err != nil {
-		t.Fatal(err)
-	}
 	wantReply(t, c.Rcpt("nobody@good.test", nil), 550, smtp.EnhancedCode{5, 7, 5})
 	if err := c.Rcpt("rsa@good.test", nil); err != nil {
 		t.Fatalf("the recipient after him: %v", err)
@@ -395,14 +403,8 @@ func (l *lab) testGarbage(t *testing.T) {
 // testKilled kills the milter while it reads a mail.
 func (l *lab) testKilled(t *testing.T) {
 	before := len(l.sink.Delivered())
-	c, err := smtp.Dial(l.smtp)
-	if err != nil {
-		t.Fatal(err)
-	}
+	c := l.begin(t)
 	defer c.Close()
-	if err := c.Mail("bob@house.test", nil); err != nil {
-		t.Fatal(err)
-	}
 	if err := c.Rcpt("rsa@good.test", nil); err != nil {
 		t.Fatal(err)
 	}
