@@ -3,21 +3,29 @@ module smimea.example
 go 1.26.0
 
 require (
-	github.com/coreos/go-systemd/v22 v22.7.0
-	github.com/d--j/go-milter v0.10.2
-	github.com/emersion/go-message v0.18.2
-	github.com/emersion/go-milter v0.5.0
-	github.com/emersion/go-smtp v0.25.1
-	github.com/miekg/dns v1.1.73
-	github.com/pelletier/go-toml/v2 v2.4.3
-	github.com/rogpeppe/go-internal v1.14.1
-	github.com/spf13/cobra v1.10.2
-	go.mozilla.org/pkcs7 v0.10.0
-	golang.org/x/crypto v0.58.0
-	golang.org/x/net v0.62.0
-	golang.org/x/sync v0.25.0
-	golang.org/x/text v0.44.0
-	software.sslmate.com/src/go-pkcs12 v0.7.4
+	github.com/coreos/go-systemd/v22 v22.7.0 // the daemon tells systemd that it is ready
+	github.com/d--j/go-milter v0.10.2 // the milter protocol, the server's side
+	github.com/miekg/dns v1.1.73 // DNS messages and zone lines
+	github.com/pelletier/go-toml/v2 v2.4.3 // the settings
+	github.com/spf13/cobra v1.10.2 // the command
+	golang.org/x/crypto v0.58.0 // cryptobyte: reading and writing DER
+	golang.org/x/net v0.62.0 // IDNA
+	golang.org/x/sync v0.25.0 // one look-up for those who ask at the same time
+	golang.org/x/text v0.44.0 // NFC; the width of letters
+)
+
+// For tools/testnet, which tests and the demo run on.
+require (
+	github.com/emersion/go-milter v0.5.0 // the milter protocol, the mail server's side
+	github.com/emersion/go-smtp v0.25.1 // the mail server
+)
+
+// For tests.
+require (
+	github.com/emersion/go-message v0.18.2 // reads what was written, as a receiving program
+	github.com/rogpeppe/go-internal v1.14.1 // scripts for the command
+	go.mozilla.org/pkcs7 v0.10.0 // opens envelopes, as one more judge
+	software.sslmate.com/src/go-pkcs12 v0.7.4 // gives gpgsm and NSS their keys
 )
 
 require (
