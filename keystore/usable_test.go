@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"smimea.example/internal/cms"
+	"smimea.example/tools/judges"
 )
 
 const alice = "alice@example.org"
@@ -225,7 +226,7 @@ func TestChooseIsStable(t *testing.T) {
 // Certificates that crypto/x509 cannot read are there all the same: the answer
 // is "cannot use it", not "there is none".
 func TestUsableKindsOfOpenSSL(t *testing.T) {
-	openssl := program(t, "openssl")
+	openssl := judges.Find(t, "openssl")
 	for _, test := range []struct {
 		name string
 		key  []string
@@ -257,18 +258,4 @@ func TestUsableKindsOfOpenSSL(t *testing.T) {
 			t.Errorf("%s: %v (%v), want %v", test.name, keys.Outcome, keys.Why, test.want)
 		}
 	}
-}
-
-// program finds a real program to test with.
-func program(t *testing.T, name string) string {
-	t.Helper()
-	path, err := exec.LookPath(name)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("SMIMEA_TEST_ALL") == "1" {
-		t.Fatalf("needs %s", name)
-	}
-	t.Skipf("needs %s", name)
-	return ""
 }

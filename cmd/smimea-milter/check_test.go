@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"net"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
@@ -12,6 +11,7 @@ import (
 
 	"smimea.example/internal/config"
 	"smimea.example/internal/gateway"
+	"smimea.example/tools/judges"
 )
 
 // The example is what a postmaster starts from.
@@ -137,12 +137,7 @@ func TestPostfixFindings(t *testing.T) {
 
 // What the real postconf says of a Postfix whose services go their own ways.
 func TestReadPostfix(t *testing.T) {
-	if _, err := exec.LookPath("postconf"); err != nil {
-		if os.Getenv("SMIMEA_TEST_ALL") != "" {
-			t.Fatal("needs postconf")
-		}
-		t.Skip("needs postconf")
-	}
+	judges.Find(t, "postconf")
 	dir := t.TempDir()
 	t.Setenv("MAIL_CONFIG", dir)
 	for name, content := range map[string]string{

@@ -19,6 +19,7 @@ import (
 	"testing"
 	"time"
 
+	"smimea.example/tools/judges"
 	"smimea.example/tools/testnet"
 )
 
@@ -48,12 +49,10 @@ type recipient struct{ cert, key string } // PEM files
 func startLab(t *testing.T, heading string) *lab {
 	t.Helper()
 	if os.Getuid() != 0 {
-		skip(t, "root, for Postfix")
+		judges.Missing(t, "root, for Postfix")
 	}
 	for _, program := range []string{"postfix", "nsd", "unbound", "ldns-signzone", "ldns-keygen", "ldns-key2ds", "openssl"} {
-		if _, err := exec.LookPath(program); err != nil {
-			skip(t, program)
-		}
+		judges.Find(t, program)
 	}
 	dir, err := os.MkdirTemp("", "smimea-lab")
 	if err != nil {
@@ -89,16 +88,6 @@ func (l *lab) sub(name string, test func(t *testing.T)) {
 		defer func() { l.t = whole }()
 		test(t)
 	})
-}
-
-// skip gives the test up for want of a real program; where all are required
-// that is a failure.
-func skip(t *testing.T, what string) {
-	t.Helper()
-	if os.Getenv("SMIMEA_TEST_ALL") != "" {
-		t.Fatalf("needs %s", what)
-	}
-	t.Skipf("needs %s", what)
 }
 
 // run runs a command to its end and returns its standard output.

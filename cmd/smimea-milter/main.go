@@ -1,4 +1,4 @@
-// Smimea-milter stands beside a mail server and encrypts what leaves the house.
+// Command smimea-milter stands beside a mail server and encrypts what leaves the house.
 //
 // Usage:
 //

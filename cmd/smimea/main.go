@@ -1,4 +1,4 @@
-// Smimea is the postmaster's command for encrypted mail by way of the DNS.
+// Command smimea is the postmaster's tool for encrypted mail by way of the DNS.
 //
 // A domain can publish the certificates of its mailboxes in the DNS, in SMIMEA
 // records (RFC 8162), and DNSSEC proves that they are the domain's own. The

@@ -2,13 +2,14 @@ package main
 
 import (
 	"errors"
-	"os"
 	"os/exec"
 	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+
+	"smimea.example/tools/judges"
 )
 
 // The scripts in testdata are the second manual of this command: each shows one
@@ -61,7 +62,7 @@ func condition(cond string) (bool, error) {
 		return false, errors.New("no such condition")
 	}
 	_, err := exec.LookPath(program)
-	if err != nil && os.Getenv("SMIMEA_TEST_ALL") == "1" {
+	if err != nil && judges.All() {
 		return false, errors.New("needs " + program)
 	}
 	return err == nil, nil

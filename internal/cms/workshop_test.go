@@ -12,6 +12,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"smimea.example/tools/judges"
 )
 
 // A workshop is a directory in which real programs work.
@@ -26,13 +28,7 @@ type workshop struct {
 func newWorkshop(t testing.TB, programs ...string) workshop {
 	t.Helper()
 	for _, program := range programs {
-		if _, err := exec.LookPath(program); err == nil {
-			continue
-		}
-		if os.Getenv("SMIMEA_TEST_ALL") == "1" {
-			t.Fatalf("needs %s", program)
-		}
-		t.Skipf("needs %s", program)
+		judges.Find(t, program)
 	}
 	return workshop{t: t, dir: t.TempDir()}
 }

@@ -13,6 +13,7 @@ import (
 
 	"smimea.example/internal/cms"
 	"smimea.example/internal/message"
+	"smimea.example/tools/judges"
 )
 
 // recognize shows a recognizer a body at once and octet by octet, and returns
@@ -263,13 +264,7 @@ type openssl struct{ program, dir string }
 
 func newOpenSSL(t *testing.T) openssl {
 	t.Helper()
-	program, err := exec.LookPath("openssl")
-	if err != nil && os.Getenv("SMIMEA_TEST_ALL") == "1" {
-		t.Fatal("needs openssl")
-	} else if err != nil {
-		t.Skip("needs openssl")
-	}
-	o := openssl{program, t.TempDir()}
+	o := openssl{judges.Find(t, "openssl"), t.TempDir()}
 	bob := newPerson(t, cms.RSA, 1)
 	key, err := x509.MarshalPKCS8PrivateKey(bob.key)
 	if err != nil {

@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"strings"
 	"testing"
+
+	"smimea.example/tools/judges"
 )
 
 // packet makes a packet in the new format.
@@ -274,20 +276,6 @@ func BenchmarkPGPScanner(b *testing.B) {
 	}
 }
 
-// need looks up a real program.
-func need(t *testing.T, program string) string {
-	t.Helper()
-	path, err := exec.LookPath(program)
-	if err == nil {
-		return path
-	}
-	if os.Getenv("SMIMEA_TEST_ALL") == "1" {
-		t.Fatalf("needs %s", program)
-	}
-	t.Skipf("needs %s", program)
-	return ""
-}
-
 // gnupg is GnuPG with a home of its own.
 type gnupg struct {
 	program string
@@ -296,7 +284,7 @@ type gnupg struct {
 
 func newGnuPG(t *testing.T) gnupg {
 	t.Helper()
-	program, conf := need(t, "gpg"), need(t, "gpgconf")
+	program, conf := judges.Find(t, "gpg"), judges.Find(t, "gpgconf")
 	home, err := os.MkdirTemp("", "gnupg-") // The path of its socket must be short.
 	if err != nil {
 		t.Fatal(err)

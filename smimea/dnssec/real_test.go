@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"smimea.example/tools/judges"
 )
 
 // The other tests sign and serve with one library. Here the zones are signed by
@@ -136,7 +138,7 @@ type lab struct {
 
 func newLab(t *testing.T, zones []realZone) *lab {
 	for _, program := range []string{"nsd", "unbound", "ldns-signzone", "ldns-keygen", "ldns-key2ds"} {
-		need(t, program)
+		judges.Find(t, program)
 	}
 	l := &lab{t: t, dir: t.TempDir(), zones: zones}
 	ds := map[string]string{} // parent zone to what it says of its children
@@ -149,18 +151,6 @@ func newLab(t *testing.T, zones []realZone) *lab {
 	l.root = l.sign(realZone{name: ".", algorithm: "RSASHA256"}, "test. 300 NS ns.test.\nns.test. 300 A 127.0.0.1\n"+test)
 	l.serve()
 	return l
-}
-
-// need skips a test without a program, unless all tests are to run.
-func need(t *testing.T, program string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err == nil {
-		return
-	}
-	if os.Getenv("SMIMEA_TEST_ALL") == "1" {
-		t.Fatalf("needs %s", program)
-	}
-	t.Skipf("needs %s", program)
 }
 
 func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }

@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"github.com/miekg/dns"
+
+	"smimea.example/tools/judges"
 )
 
 // names has something of everything that is hard to sign or to deny.
@@ -116,7 +118,7 @@ func TestAnswers(t *testing.T) {
 
 // TestUnbound has Unbound judge every kind of zone.
 func TestUnbound(t *testing.T) {
-	needs(t, "unbound")
+	judges.Find(t, "unbound")
 	judge := startUnbound(t, start(t))
 	for _, zone := range []string{"good.test.", "split.test.", "nsec3.test.", "salted.test.", "optout.test.",
 		"signed.optout.test.", "rsa.test.", "rsa512.test.", "p384.test.", "ed.test.", "below.the.example."} {
@@ -158,7 +160,7 @@ func expect(t *testing.T, judge, name string, qtype uint16, rcode int, secure bo
 
 // TestZonefiles has ldns judge the zones as a whole.
 func TestZonefiles(t *testing.T) {
-	needs(t, "ldns-verify-zone")
+	judges.Find(t, "ldns-verify-zone")
 	n := start(t)
 	for _, c := range []struct {
 		zone  string
@@ -296,18 +298,6 @@ func ask(server, name string, qtype uint16) (*dns.Msg, error) {
 	q.SetEdns0(4096, true)
 	m, _, err := (&dns.Client{Net: "tcp", Timeout: 20 * time.Second}).Exchange(q, server)
 	return m, err
-}
-
-// needs skips a test whose program is missing; not where all must run.
-func needs(t *testing.T, program string) {
-	t.Helper()
-	if _, err := exec.LookPath(program); err == nil {
-		return
-	}
-	if os.Getenv("SMIMEA_TEST_ALL") == "1" {
-		t.Fatalf("needs %s", program)
-	}
-	t.Skipf("needs %s", program)
 }
 
 // startUnbound starts a validating resolver that asks n, and returns its address.
