@@ -3,7 +3,6 @@ package dnssec
 import (
 	"fmt"
 	"os"
-	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -116,66 +115,4 @@ func FuzzParseAnchors(f *testing.F) {
 			t.Errorf("%d anchors, %v", len(anchors), err)
 		}
 	})
-}
-
-func TestParseServer(t *testing.T) {
-	for in, want := range map[string]string{
-		"192.0.2.53":          "192.0.2.53:53",
-		"192.0.2.53:5353":     "192.0.2.53:5353",
-		"2001:db8::53":        "[2001:db8::53]:53",
-		"[2001:db8::53]":      "[2001:db8::53]:53",
-		"[2001:db8::53]:5353": "[2001:db8::53]:5353",
-		"[fe80::1%eth0]:53":   "[fe80::1%eth0]:53",
-		"unbound:53":          "unbound:53",
-		"dns.example.net":     "dns.example.net:53",
-	} {
-		if got, err := ParseServer(in); err != nil || got != want {
-			t.Errorf("ParseServer(%q) = %q, %v, want %q", in, got, err, want)
-		}
-	}
-	for _, in := range []string{
-		"", ":", ":53", "192.0.2.53:", "192.0.2.53:0", "192.0.2.53:65536", "192.0.2.53:dns", "a b", "a/b",
-		"tls://192.0.2.53:853#dns.example.net", "https://dns.example.net/", "192.0.2.53#53", "\u00e4.example",
-	} {
-		if got, err := ParseServer(in); err == nil {
-			t.Errorf("ParseServer(%q) = %q", in, got)
-		}
-	}
-	if _, err := ParseServer("tls://192.0.2.53:853#dns.example.net"); !strings.Contains(err.Error(), "tls is not spoken") {
-		t.Error(err)
-	}
-}
-
-func TestServersOfTheSystem(t *testing.T) {
-	for in, want := range map[string]string{
-		"# resolv.conf\nsearch example.org\nnameserver 192.0.2.1\nnameserver\t2001:db8::1 # second\noptions edns0\n": "[192.0.2.1:53 [2001:db8::1]:53]",
-		"nameserver fe80::1%eth0\n":                              "[[fe80::1%eth0]:53]",
-		"nameserver nonsense\nnameserver 127.0.0.53\nnameserver": "[127.0.0.53:53]",
-		strings.Repeat("nameserver 192.0.2.1\n", 3):              "[192.0.2.1:53 192.0.2.1:53 192.0.2.1:53]",
-		"; nothing\n": "",
-	} {
-		path := filepath.Join(t.TempDir(), "resolv.conf")
-		if err := os.WriteFile(path, []byte(in), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		got, err := serversIn(path)
-		if (err != nil) != (want == "") || want != "" && fmt.Sprint(got) != want {
-			t.Errorf("%q: %v, %v, want %s", in, got, err, want)
-		}
-	}
-	if _, err := serversIn(filepath.Join(t.TempDir(), "none")); err == nil {
-		t.Error("a missing file names servers")
-	}
-}
-
-func TestOptions(t *testing.T) {
-	for _, o := range []Options{
-		{},
-		{Servers: []string{"tls://192.0.2.53"}},
-		{Servers: strings.Split(strings.Repeat("192.0.2.1 ", 9)+"192.0.2.1", " ")},
-	} {
-		if _, err := New(o); err == nil {
-			t.Errorf("New(%+v) works", o)
-		}
-	}
 }

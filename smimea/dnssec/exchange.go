@@ -2,25 +2,22 @@ package dnssec
 
 import (
 	"context"
-	"encoding/binary"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"slices"
 	"sync"
 	"time"
-
-	"github.com/miekg/dns"
 )
 
 // Questions go over TCP alone (RFC 8162, Section 7; RFC 7766): a set of
 // certificates fits no datagram, and what fits may come from anybody.
 
 const (
-	maxConns = 16               // to one server at a time; more wait
-	keepConn = 20 * time.Second // how long an idle connection is worth keeping
-	keepDown = 30 * time.Second // how long a silent server is asked last
+	maxInFlight = 100              // questions to one server at a time; more wait
+	maxAgain    = 20               // connections that one question is tried on
+	keepDown    = 30 * time.Second // how long a server of no use is asked last
 )
 
 // upstreams are the servers, in the order of the settings. They share nothing
@@ -41,7 +38,7 @@ func (u upstreams) ask(ctx context.Context, q question) (*reply, error) {
 		if r, err = s.ask(ctx, q); err == nil {
 			return r, nil
 		}
-		err = fmt.Errorf("%s: %w", s.addr, err)
+		err = fmt.Errorf("%s: %w", s.server, err)
 		if ctx.Err() != nil {
 			break
 		}
@@ -49,7 +46,7 @@ func (u upstreams) ask(ctx context.Context, q question) (*reply, error) {
 	return nil, err
 }
 
-// order puts the servers that were silent lately behind the others.
+// order puts the servers that were of no use lately behind the others.
 func (u upstreams) order() []*upstream {
 	var up, down []*upstream
 	for i := range u.servers {
@@ -69,25 +66,38 @@ func (u upstreams) close() {
 	}
 }
 
-// An upstream is one server and the connections to it.
+// An upstream is one server and the connection to it.
 type upstream struct {
-	addr  string
+	server
+	tls   *tls.Config
 	try   time.Duration // for one question
-	slots chan struct{} // one for each connection in use
+	slots chan struct{} // one for each question in flight
+
+	living  context.Context // until close
+	die     context.CancelFunc
+	running sync.WaitGroup // what dials and reads
 
 	mu        sync.Mutex // guards what follows
-	idle      []idleConn // the one used last is at the end
+	pipe      *pipe
+	dialing   *dialing // a pipe in the making
 	downUntil time.Time
 	closed    bool
 }
 
-type idleConn struct {
-	net.Conn
-	since time.Time
+// A dialing is a connection in the making, for all who wait for it.
+type dialing struct {
+	done chan struct{}
+	pipe *pipe
+	err  error
 }
 
-func newUpstream(addr string, try time.Duration) *upstream {
-	return &upstream{addr: addr, try: try, slots: make(chan struct{}, maxConns)}
+func newUpstream(s server, roots *x509.CertPool, try time.Duration) *upstream {
+	u := &upstream{server: s, try: try, slots: make(chan struct{}, maxInFlight)}
+	u.living, u.die = context.WithCancel(context.Background())
+	if s.overTLS() {
+		u.tls = s.config(roots)
+	}
+	return u
 }
 
 // ask asks this server.
@@ -101,26 +111,33 @@ func (u *upstream) ask(ctx context.Context, q question) (*reply, error) {
 		return nil, try.Err()
 	}
 	r, err := u.get(try, q)
-	if !answered(err) && ctx.Err() == nil {
-		u.silent()
+	switch {
+	case err == nil:
+		r.from, r.useless = u.server.String(), u.down
+	case !answered(err) && ctx.Err() == nil:
+		u.down()
 	}
 	return r, err
 }
 
-// get sends a question and returns the reply. A kept connection that the
-// server has closed meanwhile, or on which something else came, is replaced
-// once by a fresh one (RFC 7766, Section 6.2.4).
-func (u *upstream) get(ctx context.Context, q question) (*reply, error) {
-	if conn := u.kept(); conn != nil {
-		if r, err := u.exchange(ctx, conn, q); answered(err) || ctx.Err() != nil {
+// get sends a question and returns the reply. A connection may end at any time
+// with questions on it that have no reply yet (RFC 7766, Section 6.2.4): they
+// are asked again once, and as long as each connection serves somebody.
+func (u *upstream) get(ctx context.Context, q question) (r *reply, err error) {
+	for again := range maxAgain {
+		var p *pipe
+		if p, err = u.connection(ctx); err != nil {
+			return nil, err
+		}
+		if r, err = p.ask(ctx, q); answered(err) {
 			return r, err
 		}
+		wasSent := !errors.Is(err, errEnded)
+		if ctx.Err() != nil || again > 0 && wasSent && !p.hasServed() {
+			break
+		}
 	}
-	conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.addr)
-	if err != nil {
-		return nil, err
-	}
-	return u.exchange(ctx, conn, q)
+	return nil, err
 }
 
 // answered reports whether the server replied to the question, if only that
@@ -130,90 +147,74 @@ func answered(err error) bool {
 	return err == nil || errors.As(err, &rcode)
 }
 
-// exchange sends a question over a connection and reads the reply. The
-// connection is kept only if that is one: anything else may have been left by
-// an older question.
-func (u *upstream) exchange(ctx context.Context, conn net.Conn, q question) (*reply, error) {
-	id := dns.Id()
-	stop := context.AfterFunc(ctx, func() { conn.SetDeadline(time.Unix(1, 0)) })
-	raw, err := roundTrip(conn, id, q)
-	undisturbed := stop()
-	if err != nil {
-		conn.Close()
-		return nil, err
-	}
-	r, err := parseReply(raw, id, q)
-	if undisturbed && answered(err) {
-		u.keep(conn)
-	} else {
-		conn.Close()
-	}
-	return r, err
-}
+var errHungUp = errors.New("the connections are closed")
 
-// roundTrip writes a query and reads a message, each with its length in front
-// (RFC 1035, Section 4.2.2), in one write (RFC 7766, Section 8).
-func roundTrip(conn net.Conn, id uint16, q question) ([]byte, error) {
-	query, err := newQuery(id, q)
-	if err != nil {
-		return nil, err
-	}
-	framed := binary.BigEndian.AppendUint16(nil, uint16(len(query)))
-	if _, err := conn.Write(append(framed, query...)); err != nil {
-		return nil, err
-	}
-	var length [2]byte
-	if _, err := io.ReadFull(conn, length[:]); err != nil {
-		return nil, err
-	}
-	raw := make([]byte, binary.BigEndian.Uint16(length[:]))
-	if _, err := io.ReadFull(conn, raw); err != nil {
-		return nil, fmt.Errorf("the reply is shorter than it says: %w", err)
-	}
-	return raw, nil
-}
-
-// kept returns a connection that was used not long ago, or nil.
-func (u *upstream) kept() net.Conn {
+// connection returns the connection to the server, a new one if need be.
+func (u *upstream) connection(ctx context.Context) (*pipe, error) {
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	n := len(u.idle)
-	if n == 0 || time.Since(u.idle[n-1].since) > keepConn {
-		return nil
-	}
-	conn := u.idle[n-1]
-	u.idle = u.idle[:n-1]
-	return conn.Conn
-}
-
-// keep puts a connection aside for the next question, for a while.
-func (u *upstream) keep(conn net.Conn) {
-	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.downUntil = time.Time{}
 	if u.closed {
-		conn.Close()
-		return
+		u.mu.Unlock()
+		return nil, errHungUp
 	}
-	u.idle = append(u.idle, idleConn{conn, time.Now()})
-	time.AfterFunc(keepConn+time.Second, u.drop)
+	if u.pipe != nil && u.pipe.whole() {
+		defer u.mu.Unlock()
+		return u.pipe, nil
+	}
+	if u.dialing == nil {
+		u.dialing = &dialing{done: make(chan struct{})}
+		u.running.Add(1)
+		go u.open(u.dialing)
+	}
+	d := u.dialing
+	u.mu.Unlock()
+	select {
+	case <-d.done:
+		return d.pipe, d.err
+	case <-ctx.Done():
+		return nil, fmt.Errorf("connecting: %w", ctx.Err())
+	}
 }
 
-// drop closes the connections that nobody has used for a while.
-func (u *upstream) drop() {
+// open connects to the server, and reads what it sends until the end.
+func (u *upstream) open(d *dialing) {
+	defer u.running.Done()
+	ctx, cancel := context.WithTimeout(u.living, u.try)
+	defer cancel()
+	conn, err := u.dial(ctx)
 	u.mu.Lock()
-	defer u.mu.Unlock()
-	u.idle = slices.DeleteFunc(u.idle, func(c idleConn) bool {
-		old := time.Since(c.since) > keepConn
-		if old {
-			c.Close()
-		}
-		return old
-	})
+	if u.closed && err == nil {
+		conn.Close()
+		err = errHungUp
+	}
+	if d.err = err; err == nil {
+		d.pipe = newPipe(conn, u.overTLS())
+		u.pipe = d.pipe
+	}
+	u.dialing = nil
+	close(d.done)
+	u.mu.Unlock()
+	if err == nil {
+		d.pipe.receive()
+	}
 }
 
-// silent remembers that the server did not answer.
-func (u *upstream) silent() {
+// dial connects, and finds out whether it is the right server.
+func (u *upstream) dial(ctx context.Context) (net.Conn, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", u.addr)
+	if err != nil || u.tls == nil {
+		return conn, err
+	}
+	secured := tls.Client(conn, u.tls)
+	if err := secured.HandshakeContext(ctx); err != nil {
+		conn.Close()
+		return nil, fmt.Errorf("TLS: %w", err)
+	}
+	return secured, nil
+}
+
+// down remembers that the server is of no use: it is silent, or what it hands
+// out proves nothing.
+func (u *upstream) down() {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.downUntil = time.Now().Add(keepDown)
@@ -225,12 +226,14 @@ func (u *upstream) isDown() bool {
 	return time.Now().Before(u.downUntil)
 }
 
+// close ends the connection, and waits until nothing is left of it.
 func (u *upstream) close() {
+	u.die()
 	u.mu.Lock()
-	defer u.mu.Unlock()
 	u.closed = true
-	for _, c := range u.idle {
-		c.Close()
+	if u.pipe != nil {
+		u.pipe.stop(errHungUp)
 	}
-	u.idle = nil
+	u.mu.Unlock()
+	u.running.Wait()
 }

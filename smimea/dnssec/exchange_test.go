@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"net"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -26,6 +28,10 @@ func listen(t *testing.T, p peer) (addr string, conns *atomic.Int32) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.Close() })
+	return l.Addr().String(), serve(l, p)
+}
+
+func serve(l net.Listener, p peer) (conns *atomic.Int32) {
 	conns = new(atomic.Int32)
 	go func() {
 		for {
@@ -46,7 +52,7 @@ func listen(t *testing.T, p peer) (addr string, conns *atomic.Int32) {
 			}()
 		}
 	}()
-	return l.Addr().String(), conns
+	return conns
 }
 
 func readQuery(conn net.Conn) (*dns.Msg, bool) {
@@ -99,7 +105,7 @@ var mailA = question{must("mail.good.test."), typeA}
 func servers(addrs ...string) upstreams {
 	var u upstreams
 	for _, a := range addrs {
-		u.servers = append(u.servers, newUpstream(a, 5*time.Second))
+		u.servers = append(u.servers, newUpstream(server{addr: a}, nil, 5*time.Second))
 	}
 	return u
 }
@@ -150,7 +156,7 @@ func TestReplies(t *testing.T) {
 			conn.Close()
 		}, "shorter than it says"},
 		{"nothing before the end", func(conn net.Conn, _ *dns.Msg, _ []byte) { conn.Close() }, "EOF"},
-		{"silence", func(net.Conn, *dns.Msg, []byte) {}, "timeout"},
+		{"silence", func(net.Conn, *dns.Msg, []byte) {}, "no reply"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			addr, _ := listen(t, c.peer)
@@ -171,7 +177,7 @@ func TestReplies(t *testing.T) {
 }
 
 func TestQuery(t *testing.T) {
-	raw, err := newQuery(4711, question{must("MAIL.Good.test."), typeSMIMEA})
+	raw, err := newQuery(4711, question{must("MAIL.Good.test."), typeSMIMEA}, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -314,6 +320,149 @@ func TestImpatienceIsNotSilence(t *testing.T) {
 	}
 	if u.servers[0].isDown() {
 		t.Error("the server counts as silent")
+	}
+}
+
+// several asks many questions at once, and returns how many had an answer.
+func several(u upstreams, n int) (answers int, err error) {
+	type result struct {
+		q   question
+		r   *reply
+		err error
+	}
+	results := make(chan result)
+	for i := range n {
+		go func() {
+			q := question{must(fmt.Sprintf("n%d.test.", i)), typeA}
+			r, err := u.ask(context.Background(), q)
+			results <- result{q, r, err}
+		}()
+	}
+	for range n {
+		got := <-results
+		if got.err == nil && len(find(got.r.answer, got.q.name, typeA).data) == 1 {
+			answers++
+		} else {
+			err = errors.Join(err, got.err)
+		}
+	}
+	return answers, err
+}
+
+// Many questions are under way on one connection, and the server answers when
+// it has an answer, in an order of its own.
+func TestPipelining(t *testing.T) {
+	const n = 50
+	addr, conns := listen(t, gather(n, func(conn net.Conn, replies [][]byte) {
+		var segment []byte
+		for _, raw := range slices.Backward(replies) {
+			segment = append(binary.BigEndian.AppendUint16(segment, uint16(len(raw))), raw...)
+		}
+		conn.Write(segment) // all in one
+	}))
+	u := servers(addr)
+	defer u.close()
+	if answers, err := several(u, n); answers != n {
+		t.Errorf("%d answers (%v)", answers, err)
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// gather is a peer that answers when it has so many questions.
+func gather(n int, answer func(conn net.Conn, replies [][]byte)) peer {
+	var replies [][]byte
+	return func(conn net.Conn, _ *dns.Msg, raw []byte) {
+		if replies = append(replies, raw); len(replies) == n {
+			answer(conn, replies)
+		}
+	}
+}
+
+// Some servers answer one question, and hang up on those that follow.
+func TestOneAnswerForEachConnection(t *testing.T) {
+	addr, _ := listen(t, func(conn net.Conn, _ *dns.Msg, raw []byte) { write(conn, raw); conn.Close() })
+	u := servers(addr)
+	defer u.close()
+	if answers, err := several(u, 6); answers != 6 {
+		t.Errorf("%d answers (%v)", answers, err)
+	}
+}
+
+// One that never answers does not keep anybody for longer than need be.
+func TestNoAnswerOnAnyConnection(t *testing.T) {
+	addr, conns := listen(t, func(conn net.Conn, _ *dns.Msg, _ []byte) { conn.Close() })
+	u := servers(addr)
+	defer u.close()
+	if answers, _ := several(u, 6); answers != 0 {
+		t.Errorf("%d answers", answers)
+	}
+	if n := conns.Load(); n > 12 {
+		t.Errorf("%d connections for six questions", n)
+	}
+}
+
+// A question that takes long holds up no other, and neither does one that
+// nobody waits for any more.
+func TestSlowAnswer(t *testing.T) {
+	late := make(chan []byte, 1)
+	addr, conns := listen(t, func(conn net.Conn, query *dns.Msg, raw []byte) {
+		if query.Question[0].Name == "slow.test." {
+			late <- raw
+			return
+		}
+		write(conn, raw)
+		select {
+		case raw := <-late:
+			write(conn, raw)
+		default:
+		}
+	})
+	u := servers(addr)
+	defer u.close()
+	ctx, cancel := context.WithCancel(context.Background())
+	gone := make(chan error)
+	go func() {
+		_, err := u.ask(ctx, question{must("slow.test."), typeA})
+		gone <- err
+	}()
+	for len(late) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	cancel()
+	if err := <-gone; !errors.Is(err, context.Canceled) {
+		t.Errorf("the slow one: %v", err)
+	}
+	for range 3 {
+		if _, err := u.ask(context.Background(), mailA); err != nil {
+			t.Error(err)
+		}
+	}
+	if n := conns.Load(); n != 1 {
+		t.Errorf("%d connections", n)
+	}
+}
+
+// What nobody asked for ends the connection, whatever else is on it.
+func TestRepliesThatNobodyAskedFor(t *testing.T) {
+	addr, conns := listen(t, func(conn net.Conn, _ *dns.Msg, raw []byte) {
+		write(conn, raw)
+		write(conn, raw)
+	})
+	u := servers(addr)
+	defer u.close()
+	if _, err := u.ask(context.Background(), mailA); err != nil {
+		t.Error(err)
+	}
+	for u.servers[0].pipe.whole() {
+		time.Sleep(time.Millisecond)
+	}
+	if _, err := u.ask(context.Background(), mailA); err != nil {
+		t.Error(err)
+	}
+	if n := conns.Load(); n != 2 {
+		t.Errorf("%d connections", n)
 	}
 }
 

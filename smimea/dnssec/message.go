@@ -28,6 +28,9 @@ type reply struct {
 	answer    []dns.RR
 	authority []dns.RR
 	nxdomain  bool
+
+	from    string // the server
+	useless func() // says that it leaves out what a proof needs; may be nil
 }
 
 // An rcodeError is a response code that is no answer.
@@ -54,12 +57,19 @@ const headerSize = 12
 
 // newQuery writes a query that asks for everything a proof needs: DO for the
 // signatures, and CD so that the server's own opinion does not take the place
-// of the data (RFC 4035, Section 4.9.2; RFC 3225).
-func newQuery(id uint16, q question) ([]byte, error) {
+// of the data (RFC 4035, Section 4.9.2; RFC 3225). A padded one does not show
+// by its length what it asks for (RFC 7830; RFC 8467, Section 4.1).
+func newQuery(id uint16, q question, padded bool) ([]byte, error) {
 	m := new(dns.Msg)
 	m.Id, m.RecursionDesired, m.CheckingDisabled = id, true, true
 	m.Question = []dns.Question{{Name: q.name.String(), Qtype: q.rtype, Qclass: dns.ClassINET}}
 	m.SetEdns0(dns.DefaultMsgSize, true)
+	if padded {
+		const block, option = 128, 4 // octets; the option's head
+		unpadded := m.Len() + option
+		padding := make([]byte, (block-unpadded%block)%block)
+		m.IsEdns0().Option = append(m.IsEdns0().Option, &dns.EDNS0_PADDING{Padding: padding})
+	}
 	return m.Pack()
 }
 
@@ -89,7 +99,7 @@ func parseReply(raw []byte, id uint16, q question) (r *reply, err error) {
 	if m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
 		return nil, &rcodeError{m.Rcode, extended(m)}
 	}
-	return &reply{raw, m.Answer, m.Ns, m.Rcode == dns.RcodeNameError}, nil
+	return &reply{raw: raw, answer: m.Answer, authority: m.Ns, nxdomain: m.Rcode == dns.RcodeNameError}, nil
 }
 
 func checkHeader(raw []byte, id uint16) error {

@@ -3,6 +3,7 @@ package dnssec
 import (
 	"bytes"
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"slices"
@@ -18,6 +19,10 @@ type Options struct {
 	// order in which they are asked. None of them is believed. At least one,
 	// at most 8.
 	Servers []string
+
+	// Roots are the certificate authorities that vouch for servers asked over
+	// TLS. Nil: the system's.
+	Roots *x509.CertPool
 
 	// Anchors are where trust begins. For a name the closest at or above it
 	// counts. Nil: [BuiltinAnchors].
@@ -66,11 +71,11 @@ func New(o Options) (*Validator, error) {
 	}
 	var ups upstreams
 	for _, s := range o.Servers {
-		addr, err := ParseServer(s)
+		parsed, err := parseServer(s)
 		if err != nil {
 			return nil, err
 		}
-		ups.servers = append(ups.servers, newUpstream(addr, positive(o.Try, 2*time.Second)))
+		ups.servers = append(ups.servers, newUpstream(parsed, o.Roots, positive(o.Try, 2*time.Second)))
 	}
 	var views []exchanger
 	for i := range min(len(ups.servers), maxViews) {
