@@ -88,6 +88,21 @@ func (c *cache[K, V]) lead(key K, mine *call[V], compute func() (V, time.Time, b
 	return mine.value
 }
 
+// has reports whether a value is known, or in the making.
+func (c *cache[K, V]) has(key K) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	_, ok := c.fresh(key)
+	return ok || c.calls[key] != nil
+}
+
+// peek returns the value of a key if it is known.
+func (c *cache[K, V]) peek(key K) (V, bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.fresh(key)
+}
+
 // fresh returns a value that holds. The mutex is held.
 func (c *cache[K, V]) fresh(key K) (v V, ok bool) {
 	element := c.known[key]

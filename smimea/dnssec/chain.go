@@ -1,8 +1,6 @@
 package dnssec
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"slices"
 	"time"
@@ -18,24 +16,12 @@ import (
 //	cut(x)   the DS of x        needs prove or deny, by a zone strictly above x
 //	walk(x)  is x signed?       needs cut of everything between anchor and x
 
-// A session is one attempt at a lookup: what it asks, and what it has learnt.
-type session struct {
-	v     *Validator
-	ctx   context.Context
-	via   exchanger
-	now   time.Time
-	w     *work
-	zones map[name]zoneKeys
-	cuts  map[name]cut
-}
-
 // A finding says how far something may be believed, and what that rests on.
 type finding struct {
-	status   Status
-	why      *Failure // for all but Secure
-	expires  time.Time
-	chain    []Link
-	evidence [][]byte
+	status  Status
+	why     *Failure // for all but Secure
+	expires time.Time
+	chain   []Link
 }
 
 // zoneKeys is what is known of a zone: Secure with its keys, Insecure, or why not.
@@ -61,24 +47,6 @@ const (
 	delegated                // a signed zone begins here
 )
 
-// ask asks a question. That nobody answers properly is a Failure.
-func (s *session) ask(q question) (*reply, *Failure) {
-	if !s.w.question() {
-		return nil, because(0, "the lookup takes too many questions").at("", q)
-	}
-	r, err := s.via.ask(s.ctx, q)
-	if err == nil {
-		return r, nil
-	}
-	f := because(edeNetwork, "no server answered").at("", q)
-	f.Err = err
-	var rcode *rcodeError
-	if errors.As(err, &rcode) {
-		f.EDE = edeUnreachable
-	}
-	return nil, f
-}
-
 // signers lists the zones that signatures claim to come from: at or above top,
 // at or below the closest trust anchor, the deepest first.
 func (s *session) signers(sigs []signature, top name) []name {
@@ -90,6 +58,9 @@ func (s *session) signers(sigs []signature, top name) []name {
 		}
 	}
 	slices.SortFunc(signers, func(a, b name) int { return b.labels() - a.labels() })
+	for _, signer := range signers {
+		s.expectZone(signer)
+	}
 	return signers
 }
 
@@ -109,7 +80,7 @@ func (s *session) zone(apex name) zoneKeys {
 	}
 	z, ok := s.v.zones.get(s.ctx, apex, func() (zoneKeys, time.Time, bool) {
 		z := s.findZone(apex)
-		return z, z.expires, z.status >= Insecure
+		return z, z.expires, s.shares(z.finding)
 	})
 	if !ok {
 		z = zoneKeys{finding: s.late(question{apex, dns.TypeDNSKEY})}
@@ -128,7 +99,8 @@ func (s *session) findZone(apex name) zoneKeys {
 			return zoneKeys{finding: c.finding}
 		}
 		if c.kind != delegated {
-			return zoneKeys{finding: bogus(because(edeNoZoneKey, "%s signs as a zone, and is proven to be none", apex).at("", q), c.finding)}
+			why := because(edeNoZoneKey, "%s signs as a zone, and is proven to be none", apex)
+			return zoneKeys{finding: bogus(why.at("", q), c.finding)}
 		}
 		base, digests, entry = c.finding, c.digests, "DS"
 	}
@@ -148,17 +120,27 @@ func (s *session) readZone(q question, r *reply, base finding, digests []digest,
 	switch {
 	case len(set.data) == 0:
 		why = because(edeNoKey, "the zone has no keys")
+	case len(set.sigs) == 0 && entry == "anchor":
+		why = s.stripped(r)
 	case why == nil && p.expanded(q.name):
 		why = because(edeBogus, "the keys were made from a wildcard")
 	case why != nil:
 		why = because(why.ede, "no key that the %s matches has signed the keys: %s", entry, why.text)
 	}
 	if why != nil {
-		return zoneKeys{finding: bogus(why.at(q.name, q), base)}
+		return zoneKeys{finding: bogus(why.at(q.name, q).of(r), base)}
 	}
 	base.expires = earliest(base.expires, p.expires)
-	base.evidence = s.evident(base.evidence, r)
 	return zoneKeys{base, q.name, keys, fmt.Sprintf("%s %d", entry, p.key.tag)}
+}
+
+// stripped tells of a server that hands out the keys of an anchored zone, which
+// are signed for certain, without signatures: it can prove nothing.
+func (s *session) stripped(r *reply) *reason {
+	if r.useless != nil {
+		r.useless()
+	}
+	return because(edeNoSignature, "the server leaves out signatures: no answer of it can be proven")
 }
 
 // zoneSigningKeys returns the keys of a set that may sign and are understood.
@@ -206,7 +188,7 @@ func (s *session) cut(x name) cut {
 	}
 	c, ok := s.v.cuts.get(s.ctx, x, func() (cut, time.Time, bool) {
 		c := s.findCut(x)
-		return c, c.expires, c.status >= Insecure
+		return c, c.expires, s.shares(c.finding)
 	})
 	if !ok {
 		c = cut{finding: s.late(question{x, dns.TypeDS})}
@@ -286,12 +268,14 @@ func (s *session) insecure(why *Failure, base finding) finding {
 
 // walk looks from the trust anchor down whether a name is in a signed zone:
 // Secure if all cuts on the way are signed, Insecure if one is proven not to be.
-// It asks for DS only: NS records at a cut are never signed.
-func (s *session) walk(top name) finding {
+// It asks for DS only: NS records at a cut are never signed. What is needed down
+// to the likely end is asked for at once.
+func (s *session) walk(top, likely name) finding {
 	anchor, ok := s.v.anchors.above(top)
 	if !ok {
 		return finding{why: because(0, "no trust anchor is above it").at("", question{top, dns.TypeDS})}
 	}
+	s.expectCuts(anchor, likely)
 	for k := anchor.labels() + 1; k <= top.labels(); k++ {
 		c := s.cut(top.last(k))
 		if c.status != Secure {
@@ -306,8 +290,8 @@ func (s *session) walk(top name) finding {
 
 // unlessUnsigned decides what a missing or broken proof means: nothing, where
 // it is proven that none need be there. Otherwise the failure stands.
-func (s *session) unlessUnsigned(top name, failure finding) finding {
-	walked := s.walk(top)
+func (s *session) unlessUnsigned(top, likely name, failure finding) finding {
+	walked := s.walk(top, likely)
 	switch {
 	case walked.status == Insecure:
 		return walked
@@ -315,17 +299,19 @@ func (s *session) unlessUnsigned(top name, failure finding) finding {
 		return failure
 	case walked.status == Indeterminate:
 		return walked
-	case walked.status == Bogus && (failure.why.EDE == edeNoSignature || failure.why.EDE == edeNoDenial):
-		return walked // says more
+	case failure.why.EDE != edeNoSignature && failure.why.EDE != edeNoDenial:
+		return failure
+	}
+	// Where a proof is missing, what is missing further up says more: perhaps
+	// this server never has any.
+	anchor, _ := s.v.anchors.above(top)
+	if z := s.zone(anchor); z.status == Bogus {
+		return z.finding
+	}
+	if walked.status == Bogus {
+		return walked
 	}
 	return failure
-}
-
-// late is the finding of a session that was not allowed to wait any longer.
-func (s *session) late(q question) finding {
-	f := because(edeUnreachable, "the time for the lookup is over").at("", q)
-	f.Err = s.ctx.Err()
-	return finding{why: f}
 }
 
 // bogus makes a finding of a broken rule; how far the proof got is kept.
@@ -344,14 +330,6 @@ func brokenChain(chain []Link, why *Failure, status Status) []Link {
 		return chain
 	}
 	return append(slices.Clip(chain), Link{Kind: Zone, Name: why.Name, Status: status, Note: why.Rule})
-}
-
-// evident adds a message to the evidence, if it is to be kept.
-func (s *session) evident(evidence [][]byte, r *reply) [][]byte {
-	if !s.v.evidence || len(evidence) >= maxEvidence {
-		return evidence
-	}
-	return append(slices.Clip(evidence), r.raw)
 }
 
 func earliest(a, b time.Time) time.Time {

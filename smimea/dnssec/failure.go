@@ -10,14 +10,21 @@ type Failure struct {
 	Type uint16
 	Rule string // a clause, "the signature expired at 2026-01-01T00:00:00Z"
 	EDE  uint16 // RFC 8914, Section 4; 0 where no code says more
-	Err  error  // from below, of the connection for one; may be nil
+
+	Server string // whose reply it was; empty if there was none, or it does not matter
+	Err    error  // from below, of the connection for one; may be nil
 }
 
-// Error returns one line: the record set, the rule, and the zone.
+// Error returns one line: the record set, the rule, the zone, and the server.
 func (f *Failure) Error() string {
 	s := f.Name + " " + TypeName(f.Type) + ": " + f.Rule
-	if f.Zone != "" {
+	switch {
+	case f.Zone != "" && f.Server != "":
+		s += " (zone " + f.Zone + ", reply of " + f.Server + ")"
+	case f.Zone != "":
 		s += " (zone " + f.Zone + ")"
+	case f.Server != "":
+		s += " (reply of " + f.Server + ")"
 	}
 	if f.Err != nil {
 		s += ": " + f.Err.Error()
@@ -60,5 +67,11 @@ func (r *reason) at(zone name, q question) *Failure {
 	if zone != "" {
 		f.Zone = zone.String()
 	}
+	return f
+}
+
+// of tells whose reply it was.
+func (f *Failure) of(r *reply) *Failure {
+	f.Server = r.from
 	return f
 }

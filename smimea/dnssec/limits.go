@@ -5,18 +5,19 @@ import "time"
 // The bounds of one lookup. A stranger's zone can ask for much work, and all
 // of it is done while a mail waits. Sound zones stay far below.
 const (
-	maxQuestions  = 120  // to upstream servers, repetitions included
-	maxAliases    = 8    // CNAME and DNAME steps
-	maxChecks     = 64   // signatures checked
-	maxFailed     = 8    // of which may fail for one record set
-	maxTagged     = 4    // keys tried for one signature: tags are not unique
-	maxDigests    = 16   // digests computed for a zone's keys
-	maxSigners    = 3    // zones that a record set claims to come from
-	maxDenials    = 12   // NSEC and NSEC3 record sets looked at in a message
-	maxIterations = 100  // of an NSEC3 hash (RFC 9276, Section 3.2)
-	maxHashes     = 200  // NSEC3 hashes computed
-	maxLookups    = 256  // at once; more wait
-	maxEvidence   = 1024 // messages kept to prove an answer
+	maxQuestions  = 120 // to upstream servers, repetitions included
+	maxExpected   = 60  // of which no more are guesses
+	maxDepth      = 5   // labels below the anchor that are guessed at
+	maxAliases    = 8   // CNAME and DNAME steps
+	maxChecks     = 64  // signatures checked
+	maxFailed     = 8   // of which may fail for one record set
+	maxTagged     = 4   // keys tried for one signature: tags are not unique
+	maxDigests    = 16  // digests computed for a zone's keys
+	maxSigners    = 3   // zones that a record set claims to come from
+	maxDenials    = 12  // NSEC and NSEC3 record sets looked at in a message
+	maxIterations = 100 // of an NSEC3 hash (RFC 9276, Section 3.2)
+	maxHashes     = 200 // NSEC3 hashes computed
+	maxLookups    = 256 // at once; more wait
 )
 
 // How long things are remembered at most.

@@ -187,6 +187,22 @@ func (r *reply) firstLink(q question) link {
 	return link{}
 }
 
+// leads tells where an alias leads, and which name takes the place of n (RFC
+// 6672, Section 2.2).
+func (l link) leads(n name) (target, next name, why *reason) {
+	target, _, ok := readName(l.set.data[0])
+	switch {
+	case len(l.set.data) != 1 || !ok:
+		return "", "", because(0, "an alias leads to one name")
+	case l.kind == cname:
+		return target, target, nil
+	}
+	if next, ok = n.replace(l.set.owner, target); !ok {
+		return "", "", because(0, "the name that the DNAME leads to is too long")
+	}
+	return target, next, nil
+}
+
 func (r *reply) dnameAbove(n name) (owner name, ok bool) {
 	for _, rr := range r.answer {
 		h := rr.Header()
@@ -230,4 +246,15 @@ func (r *reply) negativeTTL() uint32 {
 		}
 	}
 	return maxTTL
+}
+
+// likelyZone guesses from a SOA which zone a name is in, or says the root. It
+// is not proven, and decides what is asked for, not what is believed.
+func (r *reply) likelyZone(n name) name {
+	for _, rr := range r.authority {
+		if owner, err := parseName(rr.Header().Name); err == nil && rr.Header().Rrtype == dns.TypeSOA && n.in(owner) {
+			return owner
+		}
+	}
+	return root
 }

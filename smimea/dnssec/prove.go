@@ -19,7 +19,7 @@ type proof struct {
 // prove authenticates a record set. A zone at or above top must have signed it.
 func (s *session) prove(set rrset, r *reply, top name) proof {
 	q := question{set.owner, set.rtype}
-	failure := bogus(because(edeNoSignature, "there is no signature").at("", q), finding{})
+	failure := bogus(because(edeNoSignature, "there is no signature").at("", q).of(r), finding{})
 	for _, signer := range s.signers(set.sigs, top) {
 		z := s.zone(signer)
 		if z.status != Secure {
@@ -30,9 +30,9 @@ func (s *session) prove(set rrset, r *reply, top name) proof {
 		if why == nil {
 			return p
 		}
-		failure = heavier(failure, bogus(why.at(signer, q), z.finding))
+		failure = heavier(failure, bogus(why.at(signer, q).of(r), z.finding))
 	}
-	return proof{finding: s.unlessUnsigned(top, failure)}
+	return proof{finding: s.unlessUnsigned(top, top, failure)}
 }
 
 // heavier keeps the failure that tells more. An insecure signer is none: where
@@ -53,7 +53,6 @@ func (s *session) proveBy(set rrset, r *reply, z zoneKeys) (proof, *reason) {
 	f := z.finding
 	f.expires = earliest(f.expires, p.expires)
 	f.chain = append(slices.Clip(f.chain), z.link(p.key))
-	f.evidence = s.evident(f.evidence, r)
 	if !p.expanded(set.owner) {
 		return proof{finding: f}, nil
 	}
@@ -129,7 +128,7 @@ type denied struct {
 // says is not asked.
 func (s *session) deny(q question, r *reply) denied {
 	top, sets := topOf(q), r.denials()
-	failure := bogus(because(edeNoDenial, "there is no proof that it does not exist").at("", q), finding{})
+	failure := bogus(because(edeNoDenial, "there is no proof that it does not exist").at("", q).of(r), finding{})
 	var sigs []signature
 	for _, set := range sets {
 		sigs = append(sigs, set.sigs...)
@@ -144,9 +143,9 @@ func (s *session) deny(q question, r *reply) denied {
 		if why == nil {
 			return d
 		}
-		failure = heavier(failure, bogus(why.at(signer, q), z.finding))
+		failure = heavier(failure, bogus(why.at(signer, q).of(r), z.finding))
 	}
-	return denied{finding: s.unlessUnsigned(top, failure)}
+	return denied{finding: s.unlessUnsigned(top, r.likelyZone(top), failure)}
 }
 
 func (s *session) denyBy(q question, r *reply, sets []rrset, z zoneKeys) (denied, *reason) {
@@ -158,7 +157,6 @@ func (s *session) denyBy(q question, r *reply, sets []rrset, z zoneKeys) (denied
 	f := z.finding
 	f.expires = earliest(earliest(f.expires, records.expires), s.now.Add(seconds(r.negativeTTL())))
 	f.chain = append(slices.Clip(f.chain), z.link(records.signed))
-	f.evidence = s.evident(f.evidence, r)
 	switch {
 	case d.unsigned:
 		f.status, f.why = Insecure, d.why.at(z.apex, q)

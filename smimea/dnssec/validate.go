@@ -1,7 +1,6 @@
 package dnssec
 
 import (
-	"bytes"
 	"context"
 	"crypto/x509"
 	"errors"
@@ -35,7 +34,8 @@ type Options struct {
 	// Now tells the time that signatures are judged by. Nil: time.Now.
 	Now func() time.Time
 
-	// Evidence keeps the messages that prove an answer.
+	// Evidence keeps the messages that an answer rests on. Each lookup then
+	// asks for all of them: nothing is remembered from one to the next.
 	Evidence bool
 }
 
@@ -146,6 +146,9 @@ func (v *Validator) Lookup(ctx context.Context, name string, qtype uint16) Answe
 	if !isData(qtype) {
 		return Answer{Why: because(0, "no type that a zone holds").at("", q)}
 	}
+	if a, ok := v.answers.peek(q); ok && v.closing.Err() == nil {
+		return a.clone()
+	}
 	if err := v.enter(ctx); err != nil {
 		return unfinished(q, err)
 	}
@@ -190,7 +193,7 @@ func (v *Validator) answer(ctx context.Context, q question) Answer {
 	defer context.AfterFunc(v.closing, cancel)()
 	a, ok := v.answers.get(ctx, q, func() (Answer, time.Time, bool) {
 		a := v.resolve(ctx, q)
-		return a, a.Expires, true
+		return a, a.Expires, !v.evidence
 	})
 	if !ok {
 		return unfinished(q, ctx.Err())
@@ -209,8 +212,11 @@ func (v *Validator) resolve(ctx context.Context, q question) (a Answer) {
 	}()
 	w := &work{}
 	for i, via := range v.views {
-		s := &session{v: v, ctx: ctx, via: via, now: v.now(), w: w, zones: map[name]zoneKeys{}, cuts: map[name]cut{}}
-		if next := s.follow(q); i == 0 || next.Status >= Insecure {
+		s := v.newSession(ctx, via, w)
+		next := s.follow(q)
+		s.close()
+		if i == 0 || next.Status >= Insecure {
+			next.Evidence = s.seen
 			a = next
 		}
 		if a.Status != Bogus || w.exhausted || ctx.Err() != nil {
@@ -267,11 +273,6 @@ func (s *session) add(a *Answer, st step) {
 	if st.alias.Name != "" {
 		a.Chain = append(a.Chain, st.alias)
 	}
-	for _, raw := range st.evidence {
-		if !slices.ContainsFunc(a.Evidence, func(old []byte) bool { return bytes.Equal(old, raw) }) {
-			a.Evidence = append(a.Evidence, raw)
-		}
-	}
 	switch a.Status {
 	case Secure:
 		a.Data = st.data
@@ -313,7 +314,7 @@ func (s *session) unanswered(q question, failure *Failure) step {
 	if s.w.exhausted || s.ctx.Err() != nil {
 		return step{finding: failed(failure, finding{})}
 	}
-	f := s.walk(topOf(q))
+	f := s.walk(topOf(q), topOf(q))
 	if f.status != Insecure {
 		return step{finding: failed(failure, f)}
 	}
@@ -343,37 +344,25 @@ func (s *session) follows(q question, r *reply, l link) step {
 	if l.kind == dname {
 		st.alias.Kind = DNAME
 	}
+	target, next, why := l.leads(q.name)
+	if why == nil && len(l.set.sigs) > 0 && q.rtype != dns.TypeDS {
+		s.expect(question{next, q.rtype})
+	}
 	p := s.prove(l.set, r, l.set.owner)
 	st.finding, st.wildcard = p.finding, p.wildcard
 	st.expires = earliest(st.expires, s.now.Add(seconds(l.set.ttl)))
-	target, _, ok := readName(l.set.data[0])
 	set := question{l.set.owner, l.set.rtype}
 	switch {
 	case p.status < Insecure:
-	case len(l.set.data) != 1 || !ok:
-		st.finding = failed(because(0, "an alias leads to one name").at("", set), p.finding)
+	case why != nil:
+		st.finding = failed(why.at("", set), p.finding)
 	case p.status == Insecure && s.anchoredBelow(q.name, l.set.owner):
 		st.finding = bogus(because(edeBogus, "an unsigned alias cannot speak for what is below a trust anchor").at("", set), p.finding)
 	default:
-		s.lead(&st, q, l, target)
+		st.next, st.alias.Target = next, target.String()
 	}
 	st.alias.Status = st.status
 	return st
-}
-
-// lead sets where an alias leads (RFC 6672, Section 2.2).
-func (s *session) lead(st *step, q question, l link, target name) {
-	st.alias.Target = target.String()
-	if l.kind == cname {
-		st.next = target
-		return
-	}
-	next, ok := q.name.replace(l.set.owner, target)
-	if !ok {
-		st.finding = failed(because(0, "the name that the DNAME leads to is too long").at("", question{l.set.owner, dns.TypeDNAME}), st.finding)
-		return
-	}
-	st.next = next
 }
 
 // anchoredBelow reports whether a trust anchor between a name and one above it
@@ -403,10 +392,10 @@ func cloneAll(all [][]byte) [][]byte {
 
 // size estimates the octets that an answer takes.
 func (a Answer) size() int {
-	return 500 + 200*len(a.Chain) + sizeOf(a.Data) + sizeOf(a.Unproven) + sizeOf(a.Evidence)
+	return 500 + 200*len(a.Chain) + sizeOf(a.Data) + sizeOf(a.Unproven)
 }
 
-func (f finding) size() int { return 500 + 200*len(f.chain) + sizeOf(f.evidence) }
+func (f finding) size() int { return 500 + 200*len(f.chain) }
 
 func (z zoneKeys) size() int {
 	total := z.finding.size()

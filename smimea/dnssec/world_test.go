@@ -22,7 +22,7 @@ type world struct {
 	tamper func(q question, m *dns.Msg) // may change every answer
 	fails  func(q question) error       // may take its place
 
-	mu    sync.Mutex // guards what follows
+	mu    sync.Mutex // one question at a time; guards what follows
 	asked []question
 }
 
@@ -209,8 +209,8 @@ func (w *world) lookup(n string, qtype uint16) Answer {
 // ask is the resolver of this world.
 func (w *world) ask(ctx context.Context, q question) (*reply, error) {
 	w.mu.Lock()
+	defer w.mu.Unlock()
 	w.asked = append(w.asked, q)
-	w.mu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
