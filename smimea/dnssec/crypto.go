@@ -10,17 +10,20 @@ import (
 	"crypto/sha256"
 	"crypto/sha512"
 	"math/big"
+
+	"github.com/cloudflare/circl/sign/ed448"
 )
 
-// The algorithms that are understood. SHA-1 (5 and 7) is deprecated, so a
-// zone signed with it counts as unsigned, and so does one with Ed448 (16),
-// which Go's library lacks (RFC 4035, Section 5.2; RFC 6840, Section 5.2).
+// The algorithms that are understood. SHA-1 (5 and 7) is deprecated (RFC 9905),
+// so a zone signed with it counts as unsigned (RFC 4035, Section 5.2; RFC 6840,
+// Section 5.2).
 const (
 	algRSASHA256 = 8
 	algRSASHA512 = 10
 	algECDSAP256 = 13
 	algECDSAP384 = 14
 	algED25519   = 15
+	algED448     = 16
 )
 
 // The digest types that are understood (RFC 4509; RFC 6605).
@@ -31,7 +34,7 @@ const (
 
 func knownAlgorithm(a uint8) bool {
 	switch a {
-	case algRSASHA256, algRSASHA512, algECDSAP256, algECDSAP384, algED25519:
+	case algRSASHA256, algRSASHA512, algECDSAP256, algECDSAP384, algED25519, algED448:
 		return true
 	}
 	return false
@@ -81,6 +84,8 @@ func (k key) verifies(data, sig []byte) bool {
 		return verifyECDSA(elliptic.P384(), k.public, sum[:], sig)
 	case algED25519: // RFC 8080
 		return len(k.public) == ed25519.PublicKeySize && ed25519.Verify(k.public, data, sig)
+	case algED448:
+		return len(k.public) == ed448.PublicKeySize && len(sig) == ed448.SignatureSize && ed448.Verify(k.public, data, sig, "")
 	}
 	return false
 }

@@ -59,6 +59,7 @@ func realZones(now time.Time) []realZone {
 		{name: "salted.test.", algorithm: "RSASHA512", sign: []string{"-n", "-s", "aabbccdd", "-t", "10"}},
 		{name: "p384.test.", algorithm: "ECDSAP384SHA384"},
 		{name: "ed25519.test.", algorithm: "ED25519", sign: []string{"-n"}},
+		{name: "ed448.test.", algorithm: "ED448"},
 		{name: "optout.test.", algorithm: "ECDSAP256SHA256", sign: []string{"-n", "-p"}},
 		{name: "signed.optout.test.", algorithm: "ECDSAP256SHA256"},
 		{name: "plain.optout.test."},

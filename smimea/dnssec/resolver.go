@@ -27,8 +27,8 @@
 //
 // # What is left out
 //
-// SHA-1 (algorithms 5 and 7, digest 1) and Ed448: a zone that has nothing else
-// counts as unsigned, and no key can be had from it. More than 100 iterations
+// SHA-1 (algorithms 5 and 7, digest 1): a zone that has nothing else counts as
+// unsigned, and no key can be had from it. More than 100 iterations
 // of NSEC3 prove nothing (RFC 9276, Section 3.2). Trust anchors do not follow
 // a rollover by themselves (RFC 5011): they come with the program or a file.
 // There is no DNS over TLS yet, one question at a time is in flight on a
