@@ -469,17 +469,7 @@ func TestRepliesThatNobodyAskedFor(t *testing.T) {
 // The whole way over TCP, with a stub between the sockets and the world.
 func TestOverTCP(t *testing.T) {
 	w := sound(t)
-	addr, _ := listen(t, func(conn net.Conn, query *dns.Msg, _ []byte) {
-		w.mu.Lock()
-		m := w.answer(question{must(query.Question[0].Name), query.Question[0].Qtype})
-		w.mu.Unlock()
-		m.Id, m.Question = query.Id, query.Question
-		raw, err := m.Pack()
-		if err != nil {
-			t.Error(err)
-		}
-		write(conn, raw)
-	})
+	addr := worldly(t, w, func(question, *dns.Msg) {})
 	v, err := New(Options{Servers: []string{addr}, Anchors: w.anchors(), Now: func() time.Time { return noon }})
 	if err != nil {
 		t.Fatal(err)
@@ -488,5 +478,59 @@ func TestOverTCP(t *testing.T) {
 	a := v.Lookup(context.Background(), "a._smimecert.good.test", TypeSMIMEA)
 	if a.Status != Secure || len(a.Data) != 1 || Present(TypeSMIMEA, a.Data[0]) != "3 0 0 aabb" {
 		t.Errorf("%v %v (%v)", a.Status, a.Data, a.Why)
+	}
+}
+
+// worldly serves a world, to those who ask over TCP.
+func worldly(t *testing.T, w *world, change func(q question, m *dns.Msg)) (addr string) {
+	addr, _ = listen(t, func(conn net.Conn, query *dns.Msg, _ []byte) {
+		w.mu.Lock()
+		q := question{must(query.Question[0].Name), query.Question[0].Qtype}
+		m := w.answer(q)
+		w.mu.Unlock()
+		m.Id, m.Question = query.Id, query.Question
+		change(q, m)
+		raw, err := m.Pack()
+		if err != nil {
+			t.Error(err)
+		}
+		write(conn, raw)
+	})
+	return addr
+}
+
+// A server that leaves out signatures is named, and asked last from then on.
+func TestServerWithoutSignatures(t *testing.T) {
+	w := sound(t)
+	stripping := worldly(t, w, strip)
+	honest := worldly(t, w, func(question, *dns.Msg) {})
+	for _, c := range []struct {
+		servers []string
+		status  Status
+	}{
+		{[]string{stripping}, Bogus},
+		{[]string{stripping, honest}, Secure},
+		{[]string{honest, stripping}, Secure},
+		{[]string{stripping, stripping, honest}, Secure},
+	} {
+		v, err := New(Options{Servers: c.servers, Anchors: w.anchors(), Now: func() time.Time { return noon }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, n := range []string{"mail.good.test.", "none.good.test.", "any.wild.nsec3.test."} {
+			a := v.Lookup(context.Background(), n, typeA)
+			if a.Status != c.status {
+				t.Errorf("%s of %d servers: %v (%v)", n, len(c.servers), a.Status, a.Why)
+			}
+			want := ". DNSKEY: the server leaves out signatures: no answer of it can be proven (zone ., reply of " + stripping + ")"
+			if a.Status == Bogus && a.Why.Error() != want {
+				t.Errorf("%s: %v, want %s", n, a.Why, want)
+			}
+		}
+		ups := v.views[0].(upstreams)
+		if len(c.servers) > 1 && ups.order()[0].addr != honest {
+			t.Errorf("of %v, %s is asked first", c.servers, ups.order()[0].addr)
+		}
+		v.Close()
 	}
 }

@@ -1,6 +1,10 @@
 package dnssec
 
-import "fmt"
+import (
+	"fmt"
+
+	"github.com/miekg/dns"
+)
 
 // A Failure is the Why of an answer that is not Secure: which record set of
 // which zone broke which rule, or lacks which proof.
@@ -30,6 +34,15 @@ func (f *Failure) Error() string {
 		s += ": " + f.Err.Error()
 	}
 	return s
+}
+
+// Extended returns the code of RFC 8914 and its name, "7 (Signature Expired)";
+// empty where no code says more.
+func (f *Failure) Extended() string {
+	if f.EDE == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%d (%s)", f.EDE, dns.ExtendedErrorCodeToString[f.EDE])
 }
 
 // Unwrap returns the error from below.

@@ -34,6 +34,8 @@ const skew = 5 * time.Minute
 type work struct {
 	questions, checks, hashes int
 	exhausted                 bool // some limit was reached: asking elsewhere helps nobody
+
+	cores chan struct{} // one for each signature being checked, of all lookups; nil: no limit
 }
 
 // spend counts one more, and reports whether that is still allowed.
@@ -48,4 +50,15 @@ func (w *work) spend(counter *int, limit int) bool {
 
 func (w *work) question() bool { return w.spend(&w.questions, maxQuestions) }
 func (w *work) check() bool    { return w.spend(&w.checks, maxChecks) }
-func (w *work) hash() bool     { return w.spend(&w.hashes, maxHashes) }
+
+// checking runs a check of a signature when a core is free for it: what a
+// stranger's zone costs must not take all threads of the process.
+func (w *work) checking(check func() bool) bool {
+	if w.cores != nil {
+		w.cores <- struct{}{}
+		defer func() { <-w.cores }()
+	}
+	return check()
+}
+
+func (w *work) hash() bool { return w.spend(&w.hashes, maxHashes) }

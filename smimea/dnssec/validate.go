@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
@@ -54,6 +55,7 @@ type Validator struct {
 	cuts    *cache[name, cut]
 
 	slots    chan struct{} // one for each lookup at work
+	cores    chan struct{} // one for each signature being checked
 	closing  context.Context
 	shutdown context.CancelFunc
 	hangUp   func()
@@ -108,6 +110,7 @@ func newValidator(o Options, views ...exchanger) (*Validator, error) {
 		zones:   newCache[name](2000, 32<<20, zoneKeys.size, o.Now),
 		cuts:    newCache[name](10000, 32<<20, cut.size, o.Now),
 		slots:   make(chan struct{}, maxLookups),
+		cores:   make(chan struct{}, runtime.GOMAXPROCS(0)),
 		hangUp:  func() {},
 	}
 	v.closing, v.shutdown = context.WithCancel(context.Background())
@@ -210,7 +213,7 @@ func (v *Validator) resolve(ctx context.Context, q question) (a Answer) {
 			a = Answer{Why: because(0, "internal error: %v", p).at("", q), Expires: v.now().Add(keepFailure)}
 		}
 	}()
-	w := &work{}
+	w := &work{cores: v.cores}
 	for i, via := range v.views {
 		s := v.newSession(ctx, via, w)
 		next := s.follow(q)

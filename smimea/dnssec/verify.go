@@ -49,7 +49,7 @@ func verify(set rrset, zone name, keys []key, now time.Time, w *work) (proven, *
 				w.exhausted = true
 				return proven{}, because(edeBogus, "too many signatures to check")
 			}
-			if k.verifies(signedData(set, sig), sig.bytes) {
+			if w.checking(func() bool { return k.verifies(signedData(set, sig), sig.bytes) }) {
 				return proven{sig, k, lifetime(set, sig, now)}, nil
 			}
 			failed++
@@ -78,13 +78,13 @@ func (s signature) fits(set rrset, now time.Time) *reason {
 	case s.covers != set.rtype:
 		return because(edeBogus, "the signature is for another type")
 	case int(s.labels) > countedLabels(set.owner), int(s.labels) < s.signer.labels():
-		return because(edeBogus, "the signature counts %d labels", s.labels)
+		return because(edeBogus, "the signature by key %d counts %d labels", s.tag, s.labels)
 	case !knownAlgorithm(s.algorithm):
 		return because(edeAlgorithm, "signed with algorithm %d, which is not understood", s.algorithm)
 	case until(s.expiration, now) < -skew:
-		return because(edeExpired, "the signature expired at %s", at(s.expiration, now))
+		return because(edeExpired, "the signature expired at %s (made by key %d at %s)", at(s.expiration, now), s.tag, at(s.inception, now))
 	case until(s.inception, now) > skew:
-		return because(edeNotYetValid, "the signature is not valid before %s", at(s.inception, now))
+		return because(edeNotYetValid, "the signature is not valid before %s (made by key %d; is this clock right?)", at(s.inception, now), s.tag)
 	}
 	return nil
 }
