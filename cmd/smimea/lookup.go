@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -144,7 +145,8 @@ func (f *found) sheet() *sheet {
 	s.title("%s: %s", f.Address, f.headline())
 	s.row("owner name", "%s", f.Owner)
 	if f.Owner != "" { // Otherwise nobody was asked.
-		proof(s, f.Answer)
+		believed(s, f.Answer)
+		s.row("proven by", "%s", chainLine(f.Answer))
 	}
 	s.row("why", "%s", text(f.Why))
 	for _, r := range f.records {
@@ -249,12 +251,33 @@ func (r judgedRecord) object() recordObject {
 	return o
 }
 
-// proof says how far an answer may be believed, and on whose word.
-func proof(s *sheet, a dnssec.Answer) {
+// believed says how far an answer may be believed.
+func believed(s *sheet, a dnssec.Answer) {
 	s.row("dns", "%s", dnsWords[a.Status])
 	if a.Wildcard {
 		s.row("wildcard", "the answer speaks for many names, not for this one")
 	}
+}
+
+// chainLine is the way from the trust anchor to an answer, zone by zone.
+func chainLine(a dnssec.Answer) string {
+	var names []string
+	for _, l := range a.Chain {
+		name := l.Name
+		if l.Kind != dnssec.Zone {
+			name = l.Kind.String() + " " + name
+		}
+		if l.Status != dnssec.Secure {
+			name += " (" + l.Status.String() + ")"
+		}
+		names = append(names, name)
+	}
+	return strings.Join(names, " → ")
+}
+
+// proof says how far an answer may be believed, and on whose word, link by link.
+func proof(s *sheet, a dnssec.Answer) {
+	believed(s, a)
 	for i, link := range a.Chain {
 		label := ""
 		if i == 0 {

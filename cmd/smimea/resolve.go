@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -15,6 +16,7 @@ import (
 
 func newResolve() *cobra.Command {
 	var dns resolverFlags
+	var keep, replay string
 	cmd := &cobra.Command{
 		Use:   "resolve NAME [TYPE]",
 		Short: "Show what the DNS says of a name, and whether that is proven",
@@ -25,18 +27,35 @@ With "-" as the name, lines with a name and a type are read from standard input
 and answered in their order, each as soon as it is there. What is learnt on the
 way serves all of them.
 
+With --evidence the messages that prove the verdict, or do not, are kept in a
+file. With --replay they are judged again, as of then or of another time, and
+nobody is asked: the question is the one in the file, unless a name is given.
+
 Exit codes: 0 the records are proven; 3 it is proven that there are none, or
 that the zone is not signed; 4 it could not be found out. With "-", the highest.`,
 		Example: `  smimea resolve example.org MX
-  printf 'example.org MX\nexample.net MX\n' | smimea resolve --json -`,
-		Args: cobra.RangeArgs(1, 2),
+  printf 'example.org MX\nexample.net MX\n' | smimea resolve --json -
+  smimea resolve --evidence example.evidence example.org MX
+  smimea resolve --replay example.evidence`,
+		Args: func(cmd *cobra.Command, args []string) error {
+			if replay != "" {
+				return cobra.MaximumNArgs(2)(cmd, args)
+			}
+			return cobra.RangeArgs(1, 2)(cmd, args)
+		},
 		RunE: does(func(cmd *cobra.Command, args []string) error {
+			switch {
+			case replay != "":
+				return replayEvidence(cmd, dns, replay, args)
+			case keep != "":
+				return keepEvidence(cmd, dns, keep, args)
+			}
 			resolver, clock, err := dns.resolver()
 			if err != nil {
 				return err
 			}
 			defer resolver.Close()
-			b := batch{resolver, clock, cmd.OutOrStdout(), dns.json}
+			b := batch{resolver: resolver, now: clock, out: cmd.OutOrStdout(), asJSON: dns.json}
 			if args[0] == "-" {
 				return b.all(cmd.Context(), cmd.InOrStdin())
 			}
@@ -48,6 +67,10 @@ that the zone is not signed; 4 it could not be found out. With "-", the highest.
 		}),
 	}
 	dns.register(cmd)
+	cmd.Flags().StringVar(&keep, "evidence", "", "keep the messages that the verdict rests on in `FILE`")
+	cmd.Flags().StringVar(&replay, "replay", "", "judge the messages in `FILE` again, and ask nobody")
+	cmd.MarkFlagsMutuallyExclusive("evidence", "replay")
+	cmd.MarkFlagsMutuallyExclusive("server", "replay")
 	return cmd
 }
 
@@ -57,6 +80,7 @@ type batch struct {
 	now      func() time.Time
 	out      io.Writer
 	asJSON   bool
+	asOf     bool // the time of the verdict is not the present, and is shown
 }
 
 // all answers a question a line, and ends with the highest exit code.
@@ -90,12 +114,18 @@ func (b batch) one(ctx context.Context, words []string) (int, error) {
 		return 0, err
 	}
 	a := b.resolver.Lookup(ctx, q.name, q.qtype)
+	return answerCode(a), b.print(q, a)
+}
+
+func (b batch) print(q question, a dnssec.Answer) error {
 	if b.asJSON {
-		err = printJSON(b.out, q.object(a, b.now()))
-	} else {
-		err = q.sheet(a, b.now()).print(b.out)
+		return printJSON(b.out, q.object(a, b.now()))
 	}
-	return answerCode(a), err
+	s := q.sheet(a, b.now())
+	if b.asOf {
+		s.row("as of", "%s", b.now().UTC().Format(time.RFC3339))
+	}
+	return s.print(b.out)
 }
 
 // A question is a name and a type.
@@ -141,6 +171,9 @@ func (q question) sheet(a dnssec.Answer, now time.Time) *sheet {
 	s.title("%s %s: %s", q.name, dnssec.TypeName(q.qtype), headline(a))
 	proof(s, a)
 	s.row("why", "%s", text(a.Why))
+	if f := failureOf(a); f.EDE != 0 {
+		s.row("error code", "%s of RFC 8914", f.Extended())
+	}
 	if a.Status == dnssec.Secure || a.Status == dnssec.Insecure {
 		s.row("ttl", "%d seconds", ttl(a, now))
 	}
@@ -179,6 +212,18 @@ type resolveObject struct {
 	TTL      int64    `json:"ttl"`     // seconds
 	Wildcard bool     `json:"wildcard"`
 	Why      string   `json:"why"`
+
+	EDE   uint16       `json:"ede"`   // the code of RFC 8914 that fits; 0: none
+	Chain []linkObject `json:"chain"` // from the trust anchor to the answer
+}
+
+// A linkObject is a zone or an alias on the way to an answer.
+type linkObject struct {
+	Kind   string `json:"kind"` // zone, cname, dname
+	Name   string `json:"name"`
+	Target string `json:"target,omitempty"`
+	Status string `json:"status"`
+	Note   string `json:"note,omitempty"`
 }
 
 func (q question) object(a dnssec.Answer, now time.Time) resolveObject {
@@ -191,7 +236,26 @@ func (q question) object(a dnssec.Answer, now time.Time) resolveObject {
 		TTL:      ttl(a, now),
 		Wildcard: a.Wildcard,
 		Why:      text(a.Why),
+		EDE:      failureOf(a).EDE,
+		Chain:    chain(a),
 	}
+}
+
+// failureOf is what is known of an answer that is not secure.
+func failureOf(a dnssec.Answer) dnssec.Failure {
+	var f *dnssec.Failure
+	if errors.As(a.Why, &f) {
+		return *f
+	}
+	return dnssec.Failure{}
+}
+
+func chain(a dnssec.Answer) []linkObject {
+	all := []linkObject{}
+	for _, l := range a.Chain {
+		all = append(all, linkObject{l.Kind.String(), l.Name, l.Target, l.Status.String(), l.Note})
+	}
+	return all
 }
 
 // records is the RDATA as a zone file has it.

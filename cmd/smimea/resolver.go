@@ -15,11 +15,13 @@ type resolverFlags struct {
 	anchors string
 	at      string
 	json    bool
+
+	evidence bool // keep what proves an answer
 }
 
 func (f *resolverFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
-	flags.StringArrayVar(&f.servers, "server", nil, "recursive resolver to ask, `HOST:PORT` (repeatable; default: /etc/resolv.conf)")
+	flags.StringArrayVar(&f.servers, "server", nil, "recursive resolver to ask, `HOST:PORT` or tls://HOST:PORT#NAME (repeatable; default: /etc/resolv.conf)")
 	flags.StringVar(&f.anchors, "trust-anchor", "", "`FILE` with DS or DNSKEY lines, such as Debian's root.ds (default: the root's keys)")
 	flags.StringVar(&f.at, "at", "", "validate as of that `TIME`, such as 2026-11-25T07:00:00Z (default: now)")
 	flags.BoolVar(&f.json, "json", false, "print JSON, one object a line")
@@ -39,7 +41,7 @@ func (f *resolverFlags) resolver() (*dnssec.Validator, func() time.Time, error) 
 	if err != nil {
 		return nil, nil, err
 	}
-	v, err := dnssec.New(dnssec.Options{Servers: servers, Anchors: anchors, Now: now})
+	v, err := dnssec.New(dnssec.Options{Servers: servers, Anchors: anchors, Now: now, Evidence: f.evidence})
 	return v, now, err
 }
 
@@ -56,7 +58,7 @@ func (f *resolverFlags) upstreams() ([]string, error) {
 	for _, s := range f.servers {
 		server, err := dnssec.ParseServer(s)
 		if err != nil {
-			return nil, wrongUsage("--server: %w", err).hint("a resolver is written as in 192.0.2.53:53")
+			return nil, wrongUsage("--server: %w", err).hint("a resolver is written as in 192.0.2.53:53 or tls://192.0.2.53:853#dns.example.net")
 		}
 		servers = append(servers, server)
 	}

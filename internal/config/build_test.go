@@ -127,7 +127,7 @@ func TestBuildFaults(t *testing.T) {
 	for _, test := range []struct{ name, settings, want string }{
 		{"no such directory", upstream + "[keys]\npinned = \"" + dir + "/missing\"\n", "keys.pinned: "},
 		{"no server", "[dns]\nupstreams = [\"ns.example:domain\"]\n", "dns.upstreams: "},
-		{"DNS over TLS", "[dns]\nupstreams = [\"tls://192.0.2.53:853#dns.example.net\"]\n", "dns.upstreams: "},
+		{"no pin", "[dns]\nupstreams = [\"tls://192.0.2.53:853#pin-sha256=x\"]\n", "dns.upstreams: "},
 		{"too many servers", "[dns]\nupstreams = [" + strings.Repeat("\"192.0.2.53\", ", 9) + "]\n", "dns: "},
 		{"no such file", upstream + "trust_anchors = \"" + dir + "/missing\"\n", "dns.trust_anchors: "},
 		{"no anchors", upstream + "trust_anchors = \"" + broken + "\"\n", "dns.trust_anchors: "},

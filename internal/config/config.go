@@ -46,9 +46,10 @@ type Config struct {
 // DNS is the table [dns]: whom to ask, and what to believe.
 type DNS struct {
 	// Upstreams are the recursive resolvers to ask, in this order: "192.0.2.53",
-	// "192.0.2.53:53", or "system" for those in /etc/resolv.conf; at most eight.
-	// They need not be trusted, but must pass on DNSSEC's records. Default:
-	// system.
+	// "192.0.2.53:53", "system" for those in /etc/resolv.conf, or over TLS
+	// "tls://192.0.2.53:853#dns.example.net", as dnssec.ParseServer reads them;
+	// at most eight. They need not be trusted, but must pass on DNSSEC's
+	// records. Default: system.
 	Upstreams []string `toml:"upstreams"`
 
 	// TrustAnchors is what DNSSEC's proofs begin with: "builtin", the keys of

@@ -243,7 +243,7 @@ func (s *session) signedCut(q question, p proof, set rrset) cut {
 func (s *session) unsignedCut(q question, d denied) cut {
 	switch {
 	case d.status == Secure && d.delegation:
-		why := because(0, "there is none, which is proven: the zone is not signed")
+		why := because(0, "the zone is not signed: it is proven that there is none")
 		return cut{finding: s.insecure(why.at("", q), d.finding)}
 	case d.status == Insecure && d.optOut:
 		return cut{finding: s.insecure(d.why, d.finding)}
@@ -262,36 +262,40 @@ func (s *session) uncut(f finding, kind cutKind) cut {
 func (s *session) insecure(why *Failure, base finding) finding {
 	base.status, base.why = Insecure, why
 	base.expires = earliest(base.expires, s.now.Add(keepDenial))
-	base.chain = append(slices.Clip(base.chain), Link{Kind: Zone, Name: why.Name, Status: Insecure, Note: why.Rule})
+	base.chain = append(slices.Clip(base.chain), Link{Kind: Zone, Name: why.Name, Status: Insecure, Note: why.short()})
 	return base
 }
 
 // walk looks from the trust anchor down whether a name is in a signed zone:
 // Secure if all cuts on the way are signed, Insecure if one is proven not to be.
-// It asks for DS only: NS records at a cut are never signed. What is needed down
-// to the likely end is asked for at once.
-func (s *session) walk(top, likely name) finding {
+// last is the deepest zone that should be signed. It asks for DS only: NS records
+// at a cut are never signed. What is needed down to the likely end is asked for
+// at once.
+func (s *session) walk(top, likely name) (f finding, last name) {
 	anchor, ok := s.v.anchors.above(top)
 	if !ok {
-		return finding{why: because(0, "no trust anchor is above it").at("", question{top, dns.TypeDS})}
+		return finding{why: because(0, "no trust anchor is above it").at("", question{top, dns.TypeDS})}, root
 	}
+	last = anchor
 	s.expectCuts(anchor, likely)
 	for k := anchor.labels() + 1; k <= top.labels(); k++ {
 		c := s.cut(top.last(k))
-		if c.status != Secure {
-			return c.finding
-		}
-		if c.kind == noName {
-			break
+		switch {
+		case c.status != Secure:
+			return c.finding, last
+		case c.kind == noName:
+			return finding{status: Secure}, last
+		case c.kind == delegated:
+			last = top.last(k)
 		}
 	}
-	return finding{status: Secure}
+	return finding{status: Secure}, last
 }
 
 // unlessUnsigned decides what a missing or broken proof means: nothing, where
 // it is proven that none need be there. Otherwise the failure stands.
 func (s *session) unlessUnsigned(top, likely name, failure finding) finding {
-	walked := s.walk(top, likely)
+	walked, last := s.walk(top, likely)
 	switch {
 	case walked.status == Insecure:
 		return walked
@@ -302,11 +306,13 @@ func (s *session) unlessUnsigned(top, likely name, failure finding) finding {
 	case failure.why.EDE != edeNoSignature && failure.why.EDE != edeNoDenial:
 		return failure
 	}
-	// Where a proof is missing, what is missing further up says more: perhaps
-	// this server never has any.
+	// Where a proof is missing, what is wrong further up says more: perhaps this
+	// server never has any, or the zone has no keys.
 	anchor, _ := s.v.anchors.above(top)
-	if z := s.zone(anchor); z.status == Bogus {
-		return z.finding
+	for _, apex := range []name{anchor, last} {
+		if z := s.zone(apex); z.status == Bogus {
+			return z.finding
+		}
 	}
 	if walked.status == Bogus {
 		return walked
@@ -329,7 +335,7 @@ func brokenChain(chain []Link, why *Failure, status Status) []Link {
 	if why.Type != dns.TypeDNSKEY {
 		return chain
 	}
-	return append(slices.Clip(chain), Link{Kind: Zone, Name: why.Name, Status: status, Note: why.Rule})
+	return append(slices.Clip(chain), Link{Kind: Zone, Name: why.Name, Status: status, Note: why.short()})
 }
 
 func earliest(a, b time.Time) time.Time {

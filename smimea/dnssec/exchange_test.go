@@ -522,7 +522,7 @@ func TestServerWithoutSignatures(t *testing.T) {
 			if a.Status != c.status {
 				t.Errorf("%s of %d servers: %v (%v)", n, len(c.servers), a.Status, a.Why)
 			}
-			want := ". DNSKEY: the server leaves out signatures: no answer of it can be proven (zone ., reply of " + stripping + ")"
+			want := ". DNSKEY: the server leaves out signatures: no answer of it can be proven (reply of " + stripping + ")"
 			if a.Status == Bogus && a.Why.Error() != want {
 				t.Errorf("%s: %v, want %s", n, a.Why, want)
 			}

@@ -2,6 +2,7 @@ package dnssec
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/miekg/dns"
 )
@@ -22,13 +23,15 @@ type Failure struct {
 // Error returns one line: the record set, the rule, the zone, and the server.
 func (f *Failure) Error() string {
 	s := f.Name + " " + TypeName(f.Type) + ": " + f.Rule
-	switch {
-	case f.Zone != "" && f.Server != "":
-		s += " (zone " + f.Zone + ", reply of " + f.Server + ")"
-	case f.Zone != "":
-		s += " (zone " + f.Zone + ")"
-	case f.Server != "":
-		s += " (reply of " + f.Server + ")"
+	var where []string
+	if f.Zone != "" && f.Zone != f.Name {
+		where = append(where, "zone "+f.Zone)
+	}
+	if f.Server != "" {
+		where = append(where, "reply of "+f.Server)
+	}
+	if where != nil {
+		s += " (" + strings.Join(where, ", ") + ")"
 	}
 	if f.Err != nil {
 		s += ": " + f.Err.Error()
@@ -81,6 +84,12 @@ func (r *reason) at(zone name, q question) *Failure {
 		f.Zone = zone.String()
 	}
 	return f
+}
+
+// short is the rule up to the first colon: the rest explains it.
+func (f *Failure) short() string {
+	rule, _, _ := strings.Cut(f.Rule, ":")
+	return rule
 }
 
 // of tells whose reply it was.

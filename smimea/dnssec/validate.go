@@ -317,7 +317,7 @@ func (s *session) unanswered(q question, failure *Failure) step {
 	if s.w.exhausted || s.ctx.Err() != nil {
 		return step{finding: failed(failure, finding{})}
 	}
-	f := s.walk(topOf(q), topOf(q))
+	f, _ := s.walk(topOf(q), topOf(q))
 	if f.status != Insecure {
 		return step{finding: failed(failure, f)}
 	}
