@@ -103,6 +103,13 @@ func (c *cache[K, V]) peek(key K) (V, bool) {
 	return c.fresh(key)
 }
 
+// put remembers a value that was found on the side.
+func (c *cache[K, V]) put(key K, v V, expires time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.add(key, v, expires)
+}
+
 // fresh returns a value that holds. The mutex is held.
 func (c *cache[K, V]) fresh(key K) (v V, ok bool) {
 	element := c.known[key]

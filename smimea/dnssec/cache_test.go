@@ -3,6 +3,7 @@ package dnssec
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -68,6 +69,49 @@ func TestBrokenZonesAreNotRemembered(t *testing.T) {
 	w.tamper = nil
 	if a := v.Lookup(context.Background(), "a._smimecert.good.test.", typeSMIMEA); a.Status != Secure {
 		t.Errorf("%v (%v)", a.Status, a.Why)
+	}
+}
+
+// A zone that is dead is waited for once, and asked again soon.
+func TestDeadZone(t *testing.T) {
+	w := sound(t)
+	v := w.validator(func(o *Options) { o.Budget = 200 * time.Millisecond })
+	dead := func(q question) bool {
+		return q.rtype == typeSMIMEA && (q.name.in(must("good.test.")) || q.name.in(must("unsigned.test.")))
+	}
+	w.fails = func(q question) error {
+		if dead(q) {
+			return context.DeadlineExceeded
+		}
+		return nil
+	}
+	for _, c := range []struct {
+		what, name string
+		qtype      uint16
+		status     Status
+		asked      bool // for it
+	}{
+		{"the first", "a._smimecert.good.test.", typeSMIMEA, Indeterminate, true},
+		{"another mailbox", "b._smimecert.good.test.", typeSMIMEA, Indeterminate, false},
+		{"another type", "mail.good.test.", typeA, Secure, true},
+		{"another zone", "a._smimecert.nsec3.test.", typeSMIMEA, Secure, true},
+		{"a zone that is not signed", "a._smimecert.unsigned.test.", typeSMIMEA, Insecure, true},
+		{"another mailbox of it", "b._smimecert.unsigned.test.", typeSMIMEA, Insecure, false},
+		{"a child zone is another one", "a.child.good.test.", typeSMIMEA, Indeterminate, false},
+	} {
+		before := len(w.asked)
+		a := v.Lookup(context.Background(), c.name, c.qtype)
+		if a.Status != c.status {
+			t.Errorf("%s: %v (%v)", c.what, a.Status, a.Why)
+		}
+		if asked := slices.Contains(w.asked[before:], question{must(c.name), c.qtype}); asked != c.asked {
+			t.Errorf("%s: asked for: %v", c.what, asked)
+		}
+	}
+	w.fails = nil
+	w.now = w.now.Add(keepFailure)
+	if a := v.Lookup(context.Background(), "b._smimecert.good.test.", typeSMIMEA); a.Status != Secure {
+		t.Errorf("later: %v (%v)", a.Status, a.Why)
 	}
 }
 

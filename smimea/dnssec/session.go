@@ -162,6 +162,45 @@ func (s *session) knownCut(x name) (c cut, known bool) {
 	return cut{}, s.v.cuts.has(x)
 }
 
+// bury remembers a zone for which no answer came in time, so that a dead one
+// does not cost the sender to each of its mailboxes all the time there is (RFC
+// 9520, Section 3.2). It concerns questions of the same type only: there are
+// servers that drop those they do not know (RFC 7672, Section 2.2.2).
+func (s *session) bury(q question, failure *Failure) {
+	zone, ok := s.knownZone(q.name)
+	if ok && !s.v.evidence && errors.Is(failure, context.DeadlineExceeded) {
+		s.v.silent.put(question{zone, q.rtype}, failure, s.now.Add(keepFailure))
+	}
+}
+
+// dead returns the zone of a question, and a failure if it was silent a moment
+// ago.
+func (s *session) dead(q question) (zone name, why *Failure) {
+	zone, ok := s.knownZone(q.name)
+	if !ok {
+		return root, nil
+	}
+	failure, ok := s.v.silent.peek(question{zone, q.rtype})
+	if !ok {
+		return zone, nil
+	}
+	why = because(failure.EDE, "the zone did not answer a moment ago").at(zone, q)
+	why.Err = failure
+	return zone, why
+}
+
+// knownZone returns the deepest zone above a name that is remembered, or the
+// name itself. An anchor's is none: too much is below it.
+func (s *session) knownZone(n name) (zone name, ok bool) {
+	for k := n.labels(); k > 0; k-- {
+		c, known := s.knownCut(n.last(k))
+		if known && (c.kind == delegated || c.status == Insecure) {
+			return n.last(k), true
+		}
+	}
+	return root, false
+}
+
 // late is the finding of a session that was not allowed to wait any longer.
 func (s *session) late(q question) finding {
 	f := because(edeUnreachable, "the time for the lookup is over").at("", q)

@@ -53,6 +53,7 @@ type Validator struct {
 	answers *cache[question, Answer]
 	zones   *cache[name, zoneKeys]
 	cuts    *cache[name, cut]
+	silent  *cache[question, *Failure] // zones, and the types that nobody answers for
 
 	slots    chan struct{} // one for each lookup at work
 	cores    chan struct{} // one for each signature being checked
@@ -109,6 +110,7 @@ func newValidator(o Options, views ...exchanger) (*Validator, error) {
 		answers: newCache[question](10000, 64<<20, Answer.size, o.Now),
 		zones:   newCache[name](2000, 32<<20, zoneKeys.size, o.Now),
 		cuts:    newCache[name](10000, 32<<20, cut.size, o.Now),
+		silent:  newCache[question](1000, 1<<20, func(*Failure) int { return 1000 }, o.Now),
 		slots:   make(chan struct{}, maxLookups),
 		cores:   make(chan struct{}, runtime.GOMAXPROCS(0)),
 		hangUp:  func() {},
@@ -293,9 +295,13 @@ func (s *session) add(a *Answer, st step) {
 
 // step asks one question and proves the answer to it.
 func (s *session) step(q question) step {
+	if zone, failure := s.dead(q); failure != nil {
+		return s.unanswered(zone, failure)
+	}
 	r, failure := s.ask(q)
 	if failure != nil {
-		return s.unanswered(q, failure)
+		defer s.bury(q, failure)
+		return s.unanswered(topOf(q), failure)
 	}
 	l := r.firstLink(q)
 	switch l.kind {
@@ -311,13 +317,12 @@ func (s *session) step(q question) step {
 }
 
 // unanswered is the step of a question that nobody answered. Some servers fail
-// on types that they do not know (RFC 7672, Section 2.1.2 and 2.2.2): where the
-// zone is proven to be unsigned, there was nothing to be proven.
-func (s *session) unanswered(q question, failure *Failure) step {
+// on types that they do not know (RFC 7672, Section 2.1.2 and 2.2.2): where top is proven to be unsigned, there was nothing to be proven.
+func (s *session) unanswered(top name, failure *Failure) step {
 	if s.w.exhausted || s.ctx.Err() != nil {
 		return step{finding: failed(failure, finding{})}
 	}
-	f, _ := s.walk(topOf(q), topOf(q))
+	f, _ := s.walk(top, top)
 	if f.status != Insecure {
 		return step{finding: failed(failure, f)}
 	}
