@@ -114,7 +114,7 @@ func (u *upstream) ask(ctx context.Context, q question) (*reply, error) {
 	switch {
 	case err == nil:
 		r.from, r.useless = u.server.String(), u.down
-	case !answered(err) && ctx.Err() == nil:
+	case !answered(err) && ctx.Err() == nil && !errors.Is(err, errUnanswered):
 		u.down()
 	}
 	return r, err
@@ -141,10 +141,10 @@ func (u *upstream) get(ctx context.Context, q question) (r *reply, err error) {
 }
 
 // answered reports whether the server replied to the question, if only that
-// it cannot answer.
+// it cannot answer, or with what cannot be read.
 func answered(err error) bool {
 	var rcode *rcodeError
-	return err == nil || errors.As(err, &rcode)
+	return err == nil || errors.As(err, &rcode) || errors.Is(err, errMalformed) || errors.Is(err, errTruncated)
 }
 
 var errHungUp = errors.New("the connections are closed")

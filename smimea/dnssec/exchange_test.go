@@ -156,7 +156,7 @@ func TestReplies(t *testing.T) {
 			conn.Close()
 		}, "shorter than it says"},
 		{"nothing before the end", func(conn net.Conn, _ *dns.Msg, _ []byte) { conn.Close() }, "EOF"},
-		{"silence", func(net.Conn, *dns.Msg, []byte) {}, "no reply"},
+		{"silence", func(net.Conn, *dns.Msg, []byte) {}, "the server is silent: context deadline exceeded"},
 	} {
 		t.Run(c.what, func(t *testing.T) {
 			addr, _ := listen(t, c.peer)
@@ -441,6 +441,60 @@ func TestSlowAnswer(t *testing.T) {
 	}
 	if n := conns.Load(); n != 1 {
 		t.Errorf("%d connections", n)
+	}
+}
+
+// A server that answers others is not silent: the zone may be.
+func TestUnansweredQuestion(t *testing.T) {
+	addr, conns := listen(t, func(conn net.Conn, query *dns.Msg, raw []byte) {
+		if query.Question[0].Name != "dead.test." {
+			write(conn, raw)
+		}
+	})
+	u := servers(addr)
+	defer u.close()
+	u.servers[0].try = 300 * time.Millisecond
+	lost := make(chan error)
+	go func() {
+		_, err := u.ask(context.Background(), question{must("dead.test."), typeA})
+		lost <- err
+	}()
+	for waiting := true; waiting; {
+		select {
+		case err := <-lost:
+			if !errors.Is(err, errUnanswered) || !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v", err)
+			}
+			waiting = false
+		default:
+			if _, err := u.ask(context.Background(), mailA); err != nil {
+				t.Fatal(err)
+			}
+			time.Sleep(time.Millisecond)
+		}
+	}
+	if u.servers[0].isDown() || conns.Load() != 1 {
+		t.Errorf("down: %v, %d connections", u.servers[0].isDown(), conns.Load())
+	}
+}
+
+// What a stranger's zone holds, and nobody can read, is not the server's fault.
+func TestUnreadableReply(t *testing.T) {
+	for what, p := range map[string]peer{
+		"malformed": rawly(func(raw []byte) []byte { return raw[:len(raw)-3] }),
+		"truncated": changed(func(m *dns.Msg) { m.Truncated = true }),
+	} {
+		addr, conns := listen(t, p)
+		u := servers(addr)
+		for range 3 {
+			if _, err := u.ask(context.Background(), mailA); err == nil || !strings.Contains(err.Error(), what) {
+				t.Errorf("%v", err)
+			}
+		}
+		if u.servers[0].isDown() || conns.Load() != 1 {
+			t.Errorf("%s: down: %v, %d connections", what, u.servers[0].isDown(), conns.Load())
+		}
+		u.close()
 	}
 }
 

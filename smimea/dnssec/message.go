@@ -73,7 +73,10 @@ func newQuery(id uint16, q question, padded bool) ([]byte, error) {
 	return m.Pack()
 }
 
-var errMalformed = errors.New("the reply is malformed")
+var (
+	errMalformed = errors.New("the reply is malformed")
+	errTruncated = errors.New("the reply is truncated, over TCP")
+)
 
 // parseReply reads a reply to a query with this ID and question.
 func parseReply(raw []byte, id uint16, q question) (r *reply, err error) {
@@ -115,7 +118,7 @@ func checkHeader(raw []byte, id uint16) error {
 	case bits>>11&0xf != dns.OpcodeQuery:
 		return errors.New("the reply has another opcode")
 	case bits&0x0200 != 0: // RFC 8162, Section 9.1: this is not "no data"
-		return errors.New("the reply is truncated, over TCP")
+		return errTruncated
 	}
 	return nil
 }

@@ -44,9 +44,11 @@ func newPipe(conn net.Conn, padded bool) *pipe {
 }
 
 var (
-	errStrange = errors.New("the reply has another ID than any question")
-	errEnded   = errors.New("the server has ended the connection")
-	errCrowded = errors.New("too many questions without a reply")
+	errStrange    = errors.New("the reply has another ID than any question")
+	errEnded      = errors.New("the server has ended the connection")
+	errSilent     = errors.New("the server is silent")
+	errUnanswered = errors.New("no reply to this question")
+	errHeadless   = errors.New("the reply is malformed: it has no header")
 )
 
 // maxWaiting bounds the questions of one connection that wait for a reply,
@@ -69,8 +71,10 @@ func (p *pipe) ask(ctx context.Context, q question) (*reply, error) {
 	case raw := <-answer:
 		return p.read(raw, id, q)
 	case <-ctx.Done():
-		p.leave(id, served, ctx.Err())
-		return nil, fmt.Errorf("no reply: %w", ctx.Err())
+		if p.leave(id, served, ctx.Err()) {
+			return nil, fmt.Errorf("%w: %w", errSilent, ctx.Err())
+		}
+		return nil, fmt.Errorf("%w: %w", errUnanswered, ctx.Err())
 	case <-p.broken:
 	}
 	select { // It may have come just before the end.
@@ -99,7 +103,8 @@ func (p *pipe) enter() (id uint16, answer chan []byte, served uint64, err error)
 	case p.err != nil, p.waning:
 		return 0, nil, 0, errEnded
 	case len(p.waiting) >= maxWaiting:
-		return 0, nil, 0, errCrowded
+		p.end()
+		return 0, nil, 0, errEnded
 	}
 	for id = dns.Id(); ; id = dns.Id() {
 		if _, taken := p.waiting[id]; !taken {
@@ -113,20 +118,21 @@ func (p *pipe) enter() (id uint16, answer chan []byte, served uint64, err error)
 	return id, answer, p.served, nil
 }
 
-// leave gives a question up. Its ID stays taken until the reply comes. If the
-// server has said nothing at all since it was asked, it is not worth waiting
-// for on this connection.
-func (p *pipe) leave(id uint16, served uint64, why error) {
+// leave gives a question up. Its ID stays taken until the reply comes. If its
+// time is over and the server has said nothing at all since it was asked, it is
+// not worth waiting for on this connection.
+func (p *pipe) leave(id uint16, served uint64, why error) (silent bool) {
 	p.mu.Lock()
 	if _, waits := p.waiting[id]; waits {
 		p.waiting[id] = nil
 		p.finished()
 	}
-	silent := p.served == served
+	silent = p.served == served && errors.Is(why, context.DeadlineExceeded)
 	p.mu.Unlock()
-	if silent && errors.Is(why, context.DeadlineExceeded) {
-		p.stop(why)
+	if silent {
+		p.stop(errSilent)
 	}
+	return silent
 }
 
 // finished counts a question that nobody waits for any more. The mutex is held.
@@ -156,6 +162,11 @@ func (p *pipe) write(ctx context.Context, id uint16, q question) error {
 func (p *pipe) wane() {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	p.end()
+}
+
+// end is wane with the mutex held.
+func (p *pipe) end() {
 	p.waning = true
 	p.conn.SetReadDeadline(time.Now().Add(waneTime))
 }
@@ -190,7 +201,7 @@ func readFrame(r io.Reader) ([]byte, error) {
 // deliver hands a reply to whoever asked.
 func (p *pipe) deliver(raw []byte) error {
 	if len(raw) < headerSize {
-		return errMalformed
+		return errHeadless
 	}
 	id := binary.BigEndian.Uint16(raw)
 	p.mu.Lock()
