@@ -141,10 +141,9 @@ func TestReadEvidence(t *testing.T) {
 }
 
 func FuzzReadEvidence(f *testing.F) {
-	w := sound(f)
-	_, e := w.evidenceOf("none.nsec3.test.", typeA)
+	reply := rightReply(&dns.Msg{Question: []dns.Question{{Name: "a.test.", Qtype: typeA, Qclass: 1}}})
 	var file bytes.Buffer
-	if err := e.Write(&file); err != nil {
+	if err := (Evidence{Time: noon, Messages: [][]byte{reply, reply}}).Write(&file); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(file.Bytes())

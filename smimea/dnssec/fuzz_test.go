@@ -2,6 +2,9 @@ package dnssec
 
 import (
 	"context"
+	"encoding/binary"
+	"net"
+	"slices"
 	"testing"
 	"time"
 
@@ -125,5 +128,53 @@ func FuzzReply(f *testing.F) {
 		if a := v.Lookup(context.Background(), n, qtype); a.Status >= Insecure && qtype != dns.TypeDNSKEY && qtype != dns.TypeDS {
 			t.Errorf("%s %d is %v", n, qtype, a.Status)
 		}
+	})
+}
+
+// Whatever a server sends on a connection, each question ends, and a reply is
+// one to its question.
+func FuzzPipe(f *testing.F) {
+	framed := func(raws ...[]byte) (b []byte) {
+		for _, raw := range raws {
+			b = append(binary.BigEndian.AppendUint16(b, uint16(len(raw))), raw...)
+		}
+		return b
+	}
+	reply := rightReply(&dns.Msg{Question: []dns.Question{{Name: "mail.good.test.", Qtype: typeA, Qclass: 1}}})
+	f.Add(framed(reply))
+	f.Add(framed(reply, reply))
+	f.Add(framed(reply)[:20])
+	f.Add(framed(nil, reply))
+	f.Add([]byte{0xff, 0xff, 0})
+	f.Fuzz(func(t *testing.T, stream []byte) {
+		here, there := net.Pipe()
+		p := newPipe(here, false)
+		received := make(chan struct{})
+		go func() {
+			p.receive()
+			close(received)
+		}()
+		go func() {
+			defer there.Close()
+			query := make([]byte, 512)
+			n, err := there.Read(query)
+			if err != nil || n < 4 {
+				return
+			}
+			// The first reply gets the ID that it needs.
+			answer := slices.Clone(stream)
+			if len(answer) >= 4 {
+				copy(answer[2:], query[2:4])
+			}
+			there.Write(answer)
+		}()
+		ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		r, err := p.ask(ctx, mailA)
+		if (r == nil) == (err == nil) || ctx.Err() != nil {
+			t.Errorf("%v, %v", r, err)
+		}
+		p.stop(errHungUp)
+		<-received
 	})
 }
