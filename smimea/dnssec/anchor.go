@@ -6,19 +6,26 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
+	"slices"
 	"strings"
+	"time"
 
 	"github.com/miekg/dns"
 )
 
 // An Anchor is a key that is believed without proof, named by a digest as a DS
-// record does (RFC 4034, Section 5.1).
+// record does (RFC 4034, Section 5.1). Outside of its time it names no key. Its
+// zone counts as signed all the same: what is there is bogus then, not insecure.
 type Anchor struct {
 	Zone       string // absolute
 	KeyTag     uint16
 	Algorithm  uint8
 	DigestType uint8
 	Digest     []byte
+
+	// From is when the anchor's time begins, Until when it is over. Zero: no limit.
+	From, Until time.Time
 }
 
 // BuiltinAnchors returns the keys of the root: KSK-2017 and KSK-2024, which
@@ -35,7 +42,7 @@ func rootAnchor(tag uint16, digest string) Anchor {
 	if err != nil {
 		panic(err)
 	}
-	return Anchor{".", tag, algRSASHA256, digestSHA256, sum}
+	return Anchor{Zone: ".", KeyTag: tag, Algorithm: algRSASHA256, DigestType: digestSHA256, Digest: sum}
 }
 
 const (
@@ -45,8 +52,9 @@ const (
 
 // ParseAnchors reads DS and DNSKEY records in the syntax of a zone file: what
 // Debian keeps in /usr/share/dns/root.ds, and Unbound in root.key. A DNSKEY
-// must be a secure entry point. That there is no anchor in it is an error: it
-// must not end in believing everything.
+// must be a secure entry point. What begins with "<" is read as the XML that
+// IANA publishes, root-anchors.xml (RFC 9718). That there is no anchor in it is
+// an error: it must not end in believing everything.
 func ParseAnchors(r io.Reader) ([]Anchor, error) {
 	content, err := io.ReadAll(io.LimitReader(r, maxAnchorFile+1))
 	if err != nil {
@@ -55,8 +63,8 @@ func ParseAnchors(r io.Reader) ([]Anchor, error) {
 	if len(content) > maxAnchorFile {
 		return nil, errors.New("dnssec: trust anchors: more than 1 MB")
 	}
-	if bytes.HasPrefix(bytes.TrimLeft(content, "\ufeff \t\r\n"), []byte("<")) {
-		return nil, errors.New("dnssec: trust anchors: the XML form of root-anchors.xml is not read; give its keys as DS lines (\". IN DS 20326 8 2 …\")")
+	if text := bytes.TrimLeft(content, "\ufeff \t\r\n"); bytes.HasPrefix(text, []byte("<")) {
+		return parseAnchorXML(text)
 	}
 	return parseAnchorLines(string(content))
 }
@@ -93,23 +101,38 @@ func anchorOf(rr dns.RR) (Anchor, error) {
 	}
 	if rr.Header().Rrtype == dns.TypeDS {
 		if d, ok := parseDigest(rdata); ok {
-			return Anchor{owner.String(), d.tag, d.algorithm, d.kind, d.bytes}, nil
+			return d.anchor(owner), nil
 		}
 	}
 	if rr.Header().Rrtype == dns.TypeDNSKEY {
-		if k, ok := parseKey(rdata); ok && k.signsZones() && k.flags&1 != 0 {
-			return Anchor{owner.String(), k.tag, k.algorithm, digestSHA256, digestOf(digestSHA256, owner, rdata)}, nil
+		if k, ok := parseKey(rdata); ok && k.isEntry() {
+			return digest{k.tag, k.algorithm, digestSHA256, digestOf(digestSHA256, owner, rdata)}.anchor(owner), nil
 		}
 	}
 	return Anchor{}, fmt.Errorf("dnssec: trust anchor %q is no DS record and no key-signing DNSKEY", rr)
 }
 
+// isEntry reports whether a key is a secure entry point (RFC 4034, Section
+// 2.1.1) that is not revoked (RFC 5011, Section 2.1).
+func (k key) isEntry() bool { return k.signsZones() && k.flags&1 != 0 }
+
+func (d digest) anchor(zone name) Anchor {
+	return Anchor{Zone: zone.String(), KeyTag: d.tag, Algorithm: d.algorithm, DigestType: d.kind, Digest: d.bytes}
+}
+
 // anchors are the trust anchors of a validator, by zone.
-type anchors map[name][]digest
+type anchors map[name][]anchor
+
+// An anchor is an [Anchor] that is understood.
+type anchor struct {
+	digest
+	from, until time.Time
+}
 
 // newAnchors refuses a zone whose anchors are all of a kind that is not
-// understood: it would count as unsigned.
-func newAnchors(list []Anchor) (anchors, error) {
+// understood: it would count as unsigned. Nor may all of them be out of their
+// time now, since nothing of the zone could be proven.
+func newAnchors(list []Anchor, now time.Time) (anchors, error) {
 	if len(list) == 0 {
 		return nil, errors.New("dnssec: no trust anchor")
 	}
@@ -121,18 +144,68 @@ func newAnchors(list []Anchor) (anchors, error) {
 		}
 		d := digest{a.KeyTag, a.Algorithm, a.DigestType, bytes.Clone(a.Digest)}
 		if all[zone] == nil {
-			all[zone] = []digest{}
+			all[zone] = []anchor{}
 		}
 		if d.usable() && len(d.bytes) == len(digestOf(d.kind, zone, nil)) {
-			all[zone] = append(all[zone], d)
+			all[zone] = append(all[zone], anchor{d, a.From, a.Until})
 		}
 	}
 	for zone, list := range all {
 		if len(list) == 0 {
 			return nil, fmt.Errorf("dnssec: no trust anchor of %s has an algorithm and a digest that are understood", zone)
 		}
+		if valid, _, _ := all.at(zone, now); len(valid) == 0 {
+			return nil, outOfTime(zone, list, now)
+		}
 	}
 	return all, nil
+}
+
+func outOfTime(zone name, list []anchor, now time.Time) error {
+	var spans []string
+	for _, a := range list {
+		spans = append(spans, a.span())
+	}
+	return fmt.Errorf("dnssec: no trust anchor of %s is valid at %s (%s): get newer ones, or set the clock",
+		zone, now.UTC().Format(time.RFC3339), strings.Join(spans, "; "))
+}
+
+// span says when an anchor is valid.
+func (a anchor) span() string {
+	s := fmt.Sprintf("key %d", a.tag)
+	if !a.from.IsZero() {
+		s += " from " + a.from.UTC().Format(time.RFC3339)
+	}
+	if !a.until.IsZero() {
+		s += " until " + a.until.UTC().Format(time.RFC3339)
+	}
+	return s
+}
+
+func (a anchor) over(now time.Time) bool { return !a.until.IsZero() && !now.Before(a.until) }
+
+func (a anchor) valid(now time.Time) bool { return !now.Before(a.from) && !a.over(now) }
+
+// at returns the digests of a zone's valid anchors, perhaps none, and until
+// when what they prove may be kept. ok is false if the zone has no anchors.
+func (a anchors) at(zone name, now time.Time) (digests []digest, expires time.Time, ok bool) {
+	list, ok := a[zone]
+	expires = now.Add(keepData)
+	for _, anchor := range list {
+		if !anchor.valid(now) {
+			continue
+		}
+		digests = append(digests, anchor.digest)
+		if !anchor.until.IsZero() {
+			expires = earliest(expires, anchor.until)
+		}
+	}
+	return digests, expires, ok
+}
+
+// zones lists the zones that have anchors, the root first.
+func (a anchors) zones() []name {
+	return slices.SortedFunc(maps.Keys(a), compare)
 }
 
 // above returns the zone of the closest anchor at or above a name.

@@ -90,10 +90,13 @@ func (s *session) zone(apex name) zoneKeys {
 }
 
 func (s *session) findZone(apex name) zoneKeys {
-	q := question{apex, dns.TypeDNSKEY}
-	digests, entry := s.v.anchors[apex], "anchor"
-	base := finding{status: Secure, expires: s.now.Add(keepData)}
-	if digests == nil {
+	q, entry := question{apex, dns.TypeDNSKEY}, "anchor"
+	digests, expires, anchored := s.v.anchors.at(apex, s.now)
+	base := finding{status: Secure, expires: expires}
+	if anchored && len(digests) == 0 {
+		return zoneKeys{finding: bogus(because(edeNoKey, "no trust anchor of the zone is valid now").at(apex, q), base)}
+	}
+	if !anchored {
 		c := s.cut(apex)
 		if c.status != Secure {
 			return zoneKeys{finding: c.finding}

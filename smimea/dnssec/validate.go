@@ -97,12 +97,12 @@ func newValidator(o Options, views ...exchanger) (*Validator, error) {
 	if o.Anchors == nil {
 		o.Anchors = BuiltinAnchors()
 	}
-	trusted, err := newAnchors(o.Anchors)
-	if err != nil {
-		return nil, err
-	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	trusted, err := newAnchors(o.Anchors, o.Now())
+	if err != nil {
+		return nil, err
 	}
 	v := &Validator{
 		anchors: trusted, views: views, now: o.Now, evidence: o.Evidence,
