@@ -3,23 +3,18 @@ package dnssec
 import (
 	"context"
 	"fmt"
-	"net"
 	"os"
-	"os/exec"
-	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
 	"time"
 
 	"github.com/miekg/dns"
-
-	"smimea.example/tools/judges"
 )
 
 // The other tests sign and serve with one library. Here the zones are signed by
-// ldns, served by NSD and resolved by Unbound, and Unbound's own validator says
-// what it thinks of each answer.
+// ldns, served by NSD and resolved by Unbound and by BIND, and Unbound's own
+// validator says what it thinks of each answer.
 
 // A realZone is a zone for real programs.
 type realZone struct {
@@ -104,7 +99,7 @@ var realQuestions = []struct {
 func TestUnboundAgrees(t *testing.T) {
 	lab := newLab(t, realZones(time.Now().UTC()))
 	verdicts := map[Status]int{}
-	for _, resolver := range []string{lab.plain, lab.validating} {
+	for _, resolver := range []string{lab.plain, lab.validating, lab.bind} {
 		v, err := New(Options{Servers: []string{resolver}, Anchors: lab.anchors(), Try: 5 * time.Second, Budget: 20 * time.Second})
 		if err != nil {
 			t.Fatal(err)
@@ -128,20 +123,17 @@ func TestUnboundAgrees(t *testing.T) {
 
 // A lab is a DNS of real programs.
 type lab struct {
-	t     *testing.T
-	dir   string
+	programs
 	zones []realZone
 	root  string // the DS record of the root
 
 	plain      string // an Unbound that validates nothing
 	validating string // and one that does
+	bind       string
 }
 
 func newLab(t *testing.T, zones []realZone) *lab {
-	for _, program := range []string{"nsd", "unbound", "ldns-signzone", "ldns-keygen", "ldns-key2ds"} {
-		judges.Find(t, program)
-	}
-	l := &lab{t: t, dir: t.TempDir(), zones: zones}
+	l := &lab{programs: newPrograms(t, "nsd", "unbound", "named", "ldns-signzone", "ldns-keygen", "ldns-key2ds"), zones: zones}
 	ds := map[string]string{} // parent zone to what it says of its children
 	for i := len(zones) - 1; i >= 0; i-- {
 		z := zones[i]
@@ -152,26 +144,6 @@ func newLab(t *testing.T, zones []realZone) *lab {
 	l.root = l.sign(realZone{name: ".", algorithm: "RSASHA256"}, "test. 300 NS ns.test.\nns.test. 300 A 127.0.0.1\n"+test)
 	l.serve()
 	return l
-}
-
-func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
-
-func (l *lab) write(name, content string) string {
-	if err := os.WriteFile(l.path(name), []byte(content), 0o644); err != nil {
-		l.t.Fatal(err)
-	}
-	return l.path(name)
-}
-
-func (l *lab) run(program string, args ...string) string {
-	l.t.Helper()
-	cmd := exec.Command(program, args...)
-	cmd.Dir = l.dir
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		l.t.Fatalf("%s %v: %v\n%s", program, args, err, out)
-	}
-	return string(out)
 }
 
 func zoneFile(zone string) string { return "zone-" + zone + "signed" }
@@ -219,7 +191,7 @@ func (l *lab) anchors() []Anchor {
 	return a
 }
 
-// serve starts NSD and two Unbounds.
+// serve starts NSD, two Unbounds and BIND.
 func (l *lab) serve() {
 	port := freePort(l.t)
 	var zones, stubs strings.Builder
@@ -241,79 +213,11 @@ remote-control:
   control-enable: no
 %[3]s`, port, l.dir, zones.String())))
 	waitFor(l.t, fmt.Sprintf("127.0.0.1:%d", port))
-	l.plain = l.startUnbound("plain", "iterator", stubs.String())
-	l.validating = l.startUnbound("validating", "validator iterator", stubs.String())
-}
-
-func (l *lab) startUnbound(name, modules, stubs string) (addr string) {
-	port := freePort(l.t)
-	l.start("unbound", "-d", "-c", l.write(name+".conf", fmt.Sprintf(`
-server:
-  directory: %q
-  username: ""
-  chroot: ""
-  pidfile: ""
-  use-syslog: no
-  num-threads: 1
-  interface: 127.0.0.1
-  port: %d
-  do-not-query-localhost: no
-  local-zone: "test." nodefault
-  module-config: %q
-  trust-anchor-file: %q
-  qname-minimisation: no
-  aggressive-nsec: no
-remote-control:
-  control-enable: no
-%s`, l.dir, port, modules, l.write(name+".ds", l.root), stubs)))
-	addr = fmt.Sprintf("127.0.0.1:%d", port)
-	waitFor(l.t, addr)
-	return addr
-}
-
-// start starts a program, and stops it at the end of the test.
-func (l *lab) start(program string, args ...string) {
-	l.t.Helper()
-	log, err := os.Create(l.path(filepath.Base(args[len(args)-1]) + ".log"))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	cmd := exec.Command(program, args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = l.dir, log, log
-	if err := cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	l.t.Cleanup(func() {
-		cmd.Process.Signal(os.Interrupt)
-		stop := time.AfterFunc(5*time.Second, func() { cmd.Process.Kill() })
-		cmd.Wait()
-		stop.Stop()
-		log.Close()
-		if content, err := os.ReadFile(log.Name()); err == nil && l.t.Failed() {
-			l.t.Logf("%s: %s", program, content)
-		}
-	})
-}
-
-func freePort(t *testing.T) int {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port
-}
-
-func waitFor(t *testing.T, addr string) {
-	t.Helper()
-	for range 100 {
-		if conn, err := net.Dial("tcp", addr); err == nil {
-			conn.Close()
-			return
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatalf("nobody listens on %s", addr)
+	l.plain = l.startUnbound("plain", "iterator", l.root, stubs.String())
+	l.validating = l.startUnbound("validating", "validator iterator", l.root, stubs.String())
+	// BIND finds its way from the root down. All servers have the port of NSD.
+	hints := l.write("hints", ". 3600 NS ns.test.\nns.test. 3600 A 127.0.0.1\n")
+	l.bind = l.startNamed("bind", l.root, fmt.Sprintf("port %d;", port), fmt.Sprintf("zone \".\" { type hint; file %q; };\n", hints))
 }
 
 // verdict is what Unbound's validator thinks.
