@@ -17,8 +17,8 @@
 //     round trip more.
 //   - A warm lookup of the same name, beside Unbound on a kept connection.
 //   - The proof of one answer judged again and again without any network, on
-//     one core, beside as many bare checks of signatures by crypto/ecdsa as
-//     that answer needs.
+//     one core, beside bare checks by crypto/ecdsa of as many signatures as
+//     there are in it.
 //
 // For each it says whether the goal was met. The times depend on the machine and
 // on what else it does, so a goal that was missed is no failure: the exit code
@@ -28,7 +28,6 @@ package main
 
 import (
 	"context"
-	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -59,57 +58,79 @@ func main() {
 }
 
 // run measures everything n times, and prints what came of it.
-func run(ctx context.Context, w io.Writer, n int, delay time.Duration, unbound string) (err error) {
-	l, err := newLab(ctx, unbound)
-	if err != nil {
+func run(ctx context.Context, w io.Writer, n int, delay time.Duration, unbound string) error {
+	l := lab{ctx: ctx, n: n, delay: delay}
+	defer l.close()
+	if err := l.start(unbound); err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, l.close()) }()
 	fmt.Fprintf(w, "One SMIMEA record of %d octets, three zones deep; medians of %d.\n\n", certificateSize, n)
 	if unbound == "" {
 		fmt.Fprint(w, "There is no unbound in PATH: nothing to compare lookups with.\n\n")
 	}
-	for _, part := range []func(context.Context, io.Writer, int, time.Duration) error{l.cold, l.warm, l.judging} {
-		if err := part(ctx, w, n, delay); err != nil {
+	for _, part := range []func(io.Writer) error{l.cold, l.warm, l.judging} {
+		if err := part(w); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// A pair holds the times that both took for the same thing.
-type pair struct{ ours, theirs []time.Duration }
+// A timed does something once or more, and returns how long once takes.
+type timed func() (time.Duration, error)
 
-// row prints the medians of a pair in microseconds, and their ratio.
-func (p pair) row(w io.Writer, what string) {
-	ours := median(p.ours)
-	fmt.Fprintf(w, "%-40s %10.1f µs", what, micro(ours))
-	if p.theirs != nil {
-		theirs := median(p.theirs)
-		fmt.Fprintf(w, "%10.1f µs %8.3f", micro(theirs), float64(ours)/float64(theirs))
+// A pair holds how long the same thing took here and elsewhere.
+type pair struct{ here, there []time.Duration }
+
+// add does it in both places; nil: there is no other.
+func (p *pair) add(here, there timed) error {
+	took, err := here()
+	if err != nil {
+		return err
 	}
-	fmt.Fprintln(w)
-}
-
-// waitingRow prints how much longer lookups take at a distance, in round trips.
-func waitingRow(w io.Writer, at0, away pair, delay time.Duration) {
-	fmt.Fprintf(w, "%-40s %10.1f   ", "  waiting, in round trips", trips(at0.ours, away.ours, delay))
-	if away.theirs != nil {
-		fmt.Fprintf(w, "%10.1f", trips(at0.theirs, away.theirs, delay))
+	p.here = append(p.here, took)
+	if there == nil {
+		return nil
 	}
-	fmt.Fprintln(w)
-}
-
-func trips(at0, away []time.Duration, delay time.Duration) float64 {
-	return float64(median(away)-median(at0)) / float64(delay)
+	took, err = there()
+	p.there = append(p.there, took)
+	return err
 }
 
 func (p pair) heading(w io.Writer, what string) {
-	fmt.Fprintf(w, "%-40s %10s", what, "here")
-	if p.theirs != nil {
-		fmt.Fprintf(w, "   %10s   %8s", "Unbound", "ratio")
+	if p.there == nil {
+		columns(w, what, "here")
+	} else {
+		columns(w, what, "here", "Unbound", "ratio")
+	}
+}
+
+// row prints the medians, and their ratio.
+func (p pair) row(w io.Writer, what string) {
+	const micro = float64(time.Microsecond)
+	here := float64(median(p.here))
+	shown := cells("%.1f µs", here/micro)
+	if p.there != nil {
+		there := float64(median(p.there))
+		shown = append(shown, cells("%.1f µs", there/micro)...)
+		shown = append(shown, cells("%.3f", here/there)...)
+	}
+	columns(w, what, shown...)
+}
+
+func columns(w io.Writer, what string, cells ...string) {
+	fmt.Fprintf(w, "%-34s", what)
+	for _, c := range cells {
+		fmt.Fprintf(w, " %14s", c)
 	}
 	fmt.Fprintln(w)
+}
+
+func cells(format string, numbers ...float64) (shown []string) {
+	for _, n := range numbers {
+		shown = append(shown, fmt.Sprintf(format, n))
+	}
+	return shown
 }
 
 // goal prints whether a goal was met.
@@ -120,8 +141,6 @@ func goal(w io.Writer, what string, met bool) {
 	}
 	fmt.Fprintf(w, "  goal: %s: %s\n\n", what, verdict)
 }
-
-func micro(d time.Duration) float64 { return float64(d) / float64(time.Microsecond) }
 
 // median returns the middle one of what is not empty.
 func median[T time.Duration | float64](all []T) T {

@@ -17,7 +17,7 @@ import (
 var (
 	title   = `One SMIMEA record of 1024 octets, three zones deep; medians of 2\.`
 	judging = []string{
-		`validation alone, on one core each s`,
+		`validation alone, on one core per second`,
 		`the proof of one answer [1-9]\d*`,
 		`6 bare checks by crypto/ecdsa [1-9]\d*`,
 		`over the bare checks -?\d+\.\d %`,
@@ -109,7 +109,7 @@ func TestCarry(t *testing.T) {
 		near, sender := net.Pipe()
 		receiver, far := net.Pipe()
 		const oneWay = 50 * time.Millisecond
-		go carry(far, near, func() time.Duration { return oneWay })
+		go carry(near, far, func() time.Duration { return oneWay })
 		begin := time.Now()
 		go func() {
 			for i := range byte(5) {

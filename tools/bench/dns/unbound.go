@@ -17,14 +17,12 @@ import (
 
 // An unbound is a running Unbound that validates.
 type unbound struct {
-	dir     string
-	address string
-	client  dns.Client
-	died    chan struct{}
-	stop    context.CancelFunc
+	dir, address string
+	client       dns.Client
+	end          context.CancelFunc
+	ended        chan struct{}
 }
 
-// unboundConf takes a directory, a port, the address and the port to forward to.
 const unboundConf = `
 server:
   directory: %[1]q
@@ -32,14 +30,12 @@ server:
   chroot: ""
   pidfile: ""
   use-syslog: no
-  logfile: ""
   num-threads: 1
-  interface: 127.0.0.1
-  port: %[2]d
+  interface: 127.0.0.1@%[2]s
   do-not-query-localhost: no
   local-zone: "test." nodefault
   module-config: "validator iterator"
-  trust-anchor-file: "anchor"
+  trust-anchor: %[3]q
   trust-anchor-signaling: no
 remote-control:
   control-enable: yes
@@ -47,93 +43,80 @@ remote-control:
   control-use-cert: no
 forward-zone:
   name: "."
-  forward-addr: %[3]s@%[4]s
+  forward-addr: %[4]s
   forward-tcp-upstream: yes
 `
 
-// startUnbound starts Unbound in a directory of its own. It ends with ctx.
-func startUnbound(ctx context.Context, program, anchor, upstream string) (*unbound, error) {
+// startUnbound starts Unbound in a directory of its own. It runs until close,
+// or until ctx ends.
+func startUnbound(ctx context.Context, program, anchor, resolver string) (*unbound, error) {
 	dir, err := os.MkdirTemp("", "bench-dns")
 	if err != nil {
 		return nil, err
 	}
-	u := &unbound{dir: dir, client: dns.Client{Net: "tcp", Timeout: 10 * time.Second}, died: make(chan struct{})}
-	ctx, u.stop = context.WithCancel(ctx)
-	if err = u.start(ctx, program, anchor, upstream); err == nil {
-		err = u.ready(ctx)
+	u := &unbound{dir: dir, client: dns.Client{Net: "tcp", Timeout: 10 * time.Second}, ended: make(chan struct{})}
+	ctx, u.end = context.WithCancel(ctx)
+	said := new(strings.Builder)
+	cmd := exec.CommandContext(ctx, program, "-d", "-c", u.path("conf"))
+	cmd.Stdout, cmd.Stderr = said, said
+	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
+	cmd.WaitDelay = 5 * time.Second // then it is killed
+	if err = u.configure(anchor, resolver); err == nil {
+		err = cmd.Start()
 	}
 	if err != nil {
-		said, _ := os.ReadFile(u.path("log"))
+		close(u.ended)
+		return nil, errors.Join(err, u.close())
+	}
+	go func() {
+		defer close(u.ended)
+		defer u.end()
+		cmd.Wait()
+	}()
+	if err := u.ready(ctx); err != nil {
 		u.close()
 		return nil, fmt.Errorf("starting unbound: %w\n%s", err, said)
 	}
 	return u, nil
 }
 
-func (u *unbound) start(ctx context.Context, program, anchor, upstream string) error {
-	defer func() {
-		if u.address == "" {
-			close(u.died)
-		}
-	}()
-	host, port, err := net.SplitHostPort(upstream)
-	if err != nil {
-		return err
-	}
-	own, err := freePort()
-	if err != nil {
-		return err
-	}
-	conf := fmt.Sprintf(unboundConf, u.dir, own, host, port)
-	if err := errors.Join(os.WriteFile(u.path("anchor"), []byte(anchor+"\n"), 0o644), os.WriteFile(u.path("conf"), []byte(conf), 0o644)); err != nil {
-		return err
-	}
-	log, err := os.Create(u.path("log"))
-	if err != nil {
-		return err
-	}
-	defer log.Close()
-	cmd := exec.CommandContext(ctx, program, "-d", "-c", u.path("conf"))
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
-	cmd.WaitDelay = 5 * time.Second // then it is killed
-	if err := cmd.Start(); err != nil {
-		return err
-	}
-	u.address = fmt.Sprintf("127.0.0.1:%d", own)
-	go func() {
-		defer close(u.died)
-		cmd.Wait()
-	}()
-	return nil
-}
-
 func (u *unbound) path(name string) string { return filepath.Join(u.dir, name) }
+
+// configure finds a free port, and writes the settings.
+func (u *unbound) configure(anchor, resolver string) error {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	defer l.Close()
+	u.address = l.Addr().String()
+	_, port, _ := net.SplitHostPort(u.address)
+	conf := fmt.Sprintf(unboundConf, u.dir, port, strings.ReplaceAll(anchor, "\t", " "), strings.Replace(resolver, ":", "@", 1))
+	return os.WriteFile(u.path("conf"), []byte(conf), 0o644)
+}
 
 // ready waits until Unbound listens.
 func (u *unbound) ready(ctx context.Context) error {
-	for range 200 {
+	for range 500 {
 		if conn, err := net.Dial("tcp", u.address); err == nil {
 			return conn.Close()
 		}
-		select {
-		case <-u.died:
+		if ctx.Err() != nil {
 			return errors.New("it has ended")
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-time.After(50 * time.Millisecond):
 		}
+		time.Sleep(20 * time.Millisecond)
 	}
 	return errors.New("it does not listen")
 }
 
 func (u *unbound) close() error {
-	u.stop()
-	<-u.died
+	u.end()
+	<-u.ended
 	return os.RemoveAll(u.dir)
 }
 
-// forget empties the caches: answers, record sets and keys (unbound-control(8), flush_zone).
+// forget empties the caches of answers, record sets and keys: flush_zone of
+// unbound-control(8).
 func (u *unbound) forget() error {
 	conn, err := net.Dial("unix", u.path("control"))
 	if err != nil {
@@ -151,7 +134,7 @@ func (u *unbound) forget() error {
 	return err
 }
 
-// lookup asks as a plain stub does that believes the AD bit.
+// lookup asks as a plain stub does, which believes the AD bit.
 func (u *unbound) lookup(conn *dns.Conn) error {
 	q := new(dns.Msg).SetQuestion(owner, dns.TypeSMIMEA)
 	q.AuthenticatedData = true // RFC 6840, Section 5.7
@@ -163,13 +146,4 @@ func (u *unbound) lookup(conn *dns.Conn) error {
 		return fmt.Errorf("unbound does not answer securely: %v", a)
 	}
 	return nil
-}
-
-func freePort() (int, error) {
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return 0, err
-	}
-	defer l.Close()
-	return l.Addr().(*net.TCPAddr).Port, nil
 }
