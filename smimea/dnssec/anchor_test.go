@@ -1,7 +1,6 @@
 package dnssec
 
 import (
-	"fmt"
 	"os"
 	"reflect"
 	"slices"

@@ -193,8 +193,8 @@ type element struct {
 	parts []*element
 }
 
-// maxDepth is how deep elements stand in each other.
-const maxDepth = 3
+// maxXMLDepth is how deep elements stand in each other.
+const maxXMLDepth = 3
 
 // readXML reads a document. A document type is refused, so no entity can be
 // declared, and encoding/xml knows only XML's own five.
@@ -235,7 +235,7 @@ func readElement(d *xml.Decoder, start xml.StartElement, depth int) (*element, e
 	if start.Name.Space != "" {
 		return nil, e.fault("a name space is not expected")
 	}
-	if depth > maxDepth {
+	if depth > maxXMLDepth {
 		return nil, e.fault("elements stand in each other deeper than RFC 9718 knows")
 	}
 	for _, a := range start.Attr {
