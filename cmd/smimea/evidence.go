@@ -26,9 +26,9 @@ func keepEvidence(cmd *cobra.Command, dns resolverFlags, path string, args []str
 	}
 	defer resolver.Close()
 	then := clock()
-	a := resolver.Lookup(cmd.Context(), q.name, q.qtype)
-	b := batch{now: clock, out: cmd.OutOrStdout(), asJSON: dns.json}
-	if err := b.print(q, a); err != nil {
+	b := batch{resolver: resolver, now: clock, out: cmd.OutOrStdout(), remarks: cmd.ErrOrStderr(), asJSON: dns.json}
+	a, err := b.answer(cmd.Context(), q)
+	if err != nil {
 		return err
 	}
 	if len(a.Evidence) == 0 {
@@ -77,9 +77,9 @@ func replayEvidence(cmd *cobra.Command, dns resolverFlags, path string, args []s
 		return err
 	}
 	defer resolver.Close()
-	a := resolver.Lookup(cmd.Context(), q.name, q.qtype)
-	b := batch{now: clock, out: cmd.OutOrStdout(), asJSON: dns.json, asOf: true}
-	if err := b.print(q, a); err != nil {
+	b := batch{resolver: resolver, now: clock, out: cmd.OutOrStdout(), remarks: cmd.ErrOrStderr(), asJSON: dns.json, asOf: true}
+	a, err := b.answer(cmd.Context(), q)
+	if err != nil {
 		return err
 	}
 	return outcome(answerCode(a))

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,6 +32,9 @@ With --evidence the messages that prove the verdict, or do not, are kept in a
 file. With --replay they are judged again, as of then or of another time, and
 nobody is asked: the question is the one in the file, unless a name is given.
 
+For the keys (DNSKEY) of a zone that has trust anchors, the root above all, it
+warns when they are not the keys that the anchors name.
+
 Exit codes: 0 the records are proven; 3 it is proven that there are none, or
 that the zone is not signed; 4 it could not be found out. With "-", the highest.`,
 		Example: `  smimea resolve example.org MX
@@ -55,7 +59,7 @@ that the zone is not signed; 4 it could not be found out. With "-", the highest.
 				return err
 			}
 			defer resolver.Close()
-			b := batch{resolver: resolver, now: clock, out: cmd.OutOrStdout(), asJSON: dns.json}
+			b := batch{resolver: resolver, now: clock, out: cmd.OutOrStdout(), remarks: cmd.ErrOrStderr(), asJSON: dns.json}
 			if args[0] == "-" {
 				return b.all(cmd.Context(), cmd.InOrStdin())
 			}
@@ -76,9 +80,10 @@ that the zone is not signed; 4 it could not be found out. With "-", the highest.
 
 // A batch answers questions with one resolver, whose memory they share.
 type batch struct {
-	resolver dnssec.Resolver
+	resolver *dnssec.Validator
 	now      func() time.Time
 	out      io.Writer
+	remarks  io.Writer
 	asJSON   bool
 	asOf     bool // the time of the verdict is not the present, and is shown
 }
@@ -113,8 +118,18 @@ func (b batch) one(ctx context.Context, words []string) (int, error) {
 	if err != nil {
 		return 0, err
 	}
+	a, err := b.answer(ctx, q)
+	return answerCode(a), err
+}
+
+// answer looks something up, and prints what came of it.
+func (b batch) answer(ctx context.Context, q question) (dnssec.Answer, error) {
 	a := b.resolver.Lookup(ctx, q.name, q.qtype)
-	return answerCode(a), b.print(q, a)
+	err := b.print(q, a)
+	if q.qtype == typeDNSKEY && slices.Contains(b.resolver.AnchorZones(), q.name) {
+		b.compare(ctx, q.name)
+	}
+	return a, err
 }
 
 func (b batch) print(q question, a dnssec.Answer) error {
@@ -126,6 +141,20 @@ func (b batch) print(q question, a dnssec.Answer) error {
 		s.row("as of", "%s", b.now().UTC().Format(time.RFC3339))
 	}
 	return s.print(b.out)
+}
+
+const typeDNSKEY = 48 // RFC 4034, Section 2
+
+// compare warns of trust anchors that are not those of the zone's keys. That
+// they could not be compared the answer itself has said.
+func (b batch) compare(ctx context.Context, zone string) {
+	warnings := b.resolver.CheckAnchors(ctx, zone).Warnings()
+	for _, w := range warnings {
+		remark(b.remarks, "warning: %s", w)
+	}
+	if len(warnings) > 0 {
+		remark(b.remarks, "hint: see TRUST ANCHORS in smimea(1)")
+	}
 }
 
 // A question is a name and a type.

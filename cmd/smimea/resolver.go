@@ -22,7 +22,7 @@ type resolverFlags struct {
 func (f *resolverFlags) register(cmd *cobra.Command) {
 	flags := cmd.Flags()
 	flags.StringArrayVar(&f.servers, "server", nil, "recursive resolver to ask, `HOST:PORT` or tls://HOST:PORT#NAME (repeatable; default: /etc/resolv.conf)")
-	flags.StringVar(&f.anchors, "trust-anchor", "", "`FILE` with DS or DNSKEY lines, such as Debian's root.ds (default: the root's keys)")
+	flags.StringVar(&f.anchors, "trust-anchor", "", "`FILE` with DS or DNSKEY lines, such as Debian's root.ds, or IANA's root-anchors.xml (default: the root's keys)")
 	flags.StringVar(&f.at, "at", "", "validate as of that `TIME`, such as 2026-11-25T07:00:00Z (default: now)")
 	flags.BoolVar(&f.json, "json", false, "print JSON, one object a line")
 }
