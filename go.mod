@@ -8,9 +8,10 @@ require (
 	github.com/d--j/go-milter v0.10.2 // the milter protocol, the server's side
 	github.com/miekg/dns v1.1.73 // DNS messages and zone lines
 	github.com/pelletier/go-toml/v2 v2.4.3 // the settings
+	github.com/prometheus/client_golang v1.25.0 // the daemon's metrics
 	github.com/spf13/cobra v1.10.2 // the command
 	golang.org/x/crypto v0.58.0 // cryptobyte: reading and writing DER
-	golang.org/x/net v0.62.0 // IDNA
+	golang.org/x/net v0.62.0 // IDNA; a bound on connections that ask for metrics
 	golang.org/x/sync v0.25.0 // one look-up for those who ask at the same time
 	golang.org/x/text v0.44.0 // NFC; the width of letters
 )
@@ -31,13 +32,20 @@ require (
 
 require (
 	github.com/BurntSushi/toml v1.4.1-0.20240526193622-a339e1f7089c // indirect
+	github.com/beorn7/perks v1.0.1 // indirect
+	github.com/cespare/xxhash/v2 v2.3.0 // indirect
 	github.com/emersion/go-sasl v0.0.0-20241020182733-b788ff22d5a6 // indirect
 	github.com/inconshreveable/mousetrap v1.1.0 // indirect
+	github.com/munnerz/goautoneg v0.0.0-20191010083416-a7dc8b61c822 // indirect
+	github.com/prometheus/client_model v0.6.3 // indirect
+	github.com/prometheus/common v0.72.0 // indirect
+	github.com/prometheus/procfs v0.22.0 // indirect
 	github.com/spf13/pflag v1.0.9 // indirect
 	golang.org/x/exp/typeparams v0.0.0-20231108232855-2478ac86f678 // indirect
 	golang.org/x/mod v0.42.0 // indirect
 	golang.org/x/sys v0.49.0 // indirect
 	golang.org/x/tools v0.52.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
 	honnef.co/go/tools v0.7.0 // indirect
 )
 

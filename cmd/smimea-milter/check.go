@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"net"
+	"net/netip"
 	"os"
 	"os/user"
 	"path/filepath"
@@ -66,9 +67,13 @@ func (r *report) everything(path string) {
 	for _, upstream := range settings.DNS.Upstreams {
 		r.upstream(settings, upstream)
 	}
+	for _, zone := range house.Resolver.AnchorZones() {
+		r.trustAnchors(settings, house, zone)
+	}
 	for _, spec := range settings.Listen {
 		r.socket(spec)
 	}
+	r.metrics(settings.Metrics.Listen)
 	if mta, err := readPostfix(); err != nil {
 		r.warn("Postfix was not looked at: %v", err)
 	} else {
@@ -106,6 +111,43 @@ func (r *report) upstream(settings *config.Config, upstream string) {
 		return
 	}
 	r.ok("upstream %s: the root's keys are secure (%d ms)", upstream, time.Since(start).Milliseconds())
+}
+
+// trustAnchors compares the anchors of a zone with its keys: a key that we do
+// not know will sign some day, and nothing of the zone be proven then.
+func (r *report) trustAnchors(settings *config.Config, house *config.Built, zone string) {
+	ctx, cancel := context.WithTimeout(context.Background(), settings.DNS.Budget.Duration)
+	defer cancel()
+	found := house.Resolver.CheckAnchors(ctx, zone)
+	repair := "ask who runs the zone, and change dns.private_anchors"
+	switch {
+	case zone == "." && settings.DNS.TrustAnchors == "builtin":
+		repair = "get a newer smimea-milter, or set dns.trust_anchors to a newer file"
+	case zone == ".":
+		repair = "get a newer " + settings.DNS.TrustAnchors
+	}
+	switch warnings := found.Warnings(); {
+	case found.Status != dnssec.Secure:
+		r.fail("trust anchors of %s: not compared, since its keys are %s: %v", zone, found.Status, found.Why)
+	case len(warnings) == 0:
+		r.ok("trust anchors of %s: they name the keys that it has", zone)
+	default:
+		for _, w := range warnings {
+			r.warn("trust anchors: %s (%s)", w, repair)
+		}
+	}
+}
+
+// metrics says who can read them.
+func (r *report) metrics(address string) {
+	at, err := netip.ParseAddrPort(address)
+	switch {
+	case err != nil: // there are none
+	case at.Addr().Unmap().IsLoopback():
+		r.ok("metrics http://%s/metrics: for programs of this machine", address)
+	default:
+		r.warn("metrics http://%s/metrics: everyone who reaches it may read them (use 127.0.0.1)", address)
+	}
 }
 
 // socket looks at where the daemon listens, and who can come there.

@@ -25,6 +25,10 @@ func TestUpstreamFindings(t *testing.T) {
 	if err := os.WriteFile(anchors, []byte(internet.TrustAnchor()+"\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	two := filepath.Join(dir, "two.key")
+	if err := os.WriteFile(two, []byte(internet.TrustAnchor()+"\n"+goneKey), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	dead := deadPort(t)
 
 	for _, tt := range []struct {
@@ -35,6 +39,13 @@ func TestUpstreamFindings(t *testing.T) {
 	}{
 		{"good", anchors, []string{internet.Resolver()}, 0, []string{
 			"ok: upstream " + internet.Resolver() + ": the root's keys are secure"}},
+		{"anchors agree", anchors, []string{internet.Resolver()}, 0, []string{
+			"ok: trust anchors of .: they name the keys that it has"}},
+		{"an anchor's key is gone", two, []string{internet.Resolver()}, 0, []string{
+			"ok: upstream " + internet.Resolver() + ": the root's keys are secure",
+			"warning: trust anchors: trust anchor 20326 names no key of the root (get a newer " + two + ")"}},
+		{"nobody to compare with", anchors, []string{dead}, 1, []string{
+			"error: trust anchors of .: not compared, since its keys are indeterminate: . DNSKEY: no server answered"}},
 		{"one is dead", anchors, []string{internet.Resolver(), dead}, 1, []string{
 			"ok: upstream " + internet.Resolver() + ": the root's keys are secure",
 			"error: upstream " + dead + ": the root's keys are indeterminate: "}},

@@ -95,6 +95,7 @@ type process struct {
 	settings  *config.Config
 	house     *config.Built
 	listeners []net.Listener
+	scraped   net.Listener // where Prometheus asks; nil for nowhere
 }
 
 func open(path string) (*process, error) {
@@ -106,12 +107,26 @@ func open(path string) (*process, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	listeners, err := listen(settings.Listen)
-	if err != nil {
-		house.Close()
+	p := &process{settings: settings, house: house}
+	if p.listeners, err = listen(settings.Listen); err != nil {
+		p.close()
 		return nil, err
 	}
-	return &process{settings, house, listeners}, nil
+	if settings.Metrics.Listen != "" {
+		if p.scraped, err = net.Listen("tcp", settings.Metrics.Listen); err != nil {
+			p.close()
+			return nil, fmt.Errorf("metrics.listen: %w", err)
+		}
+	}
+	return p, nil
+}
+
+// close undoes an open that came to nothing.
+func (p *process) close() {
+	for _, l := range p.listeners {
+		l.Close()
+	}
+	p.house.Close()
 }
 
 // serve serves until it is told to stop.
@@ -129,6 +144,11 @@ func (p *process) serve(log *slog.Logger) error {
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
 	background.Go(func() { reload(ctx, hup, p.house.Pinned, log) })
+	m := newMetrics()
+	background.Go(func() { newAnchorWatch(p.house.Resolver, m, log).run(ctx) })
+	if p.scraped != nil {
+		background.Go(func() { m.serve(ctx, p.scraped, log) })
+	}
 
 	notify(daemon.SdNotifyReady)
 	log.Info("ready", "listen", p.settings.Listen, "version", programVersion())

@@ -34,10 +34,18 @@ type daemonProcess struct {
 // is needed.
 func startDaemon(t *testing.T) *daemonProcess {
 	t.Helper()
+	return startDaemonWith(t, "[dns]\nupstreams = [\"127.0.0.1:9\"]\n"+neverRule)
+}
+
+const neverRule = "[[rule]]\nrecipient = [\"*\"]\naction = \"never\"\n"
+
+// startDaemonWith starts a daemon with settings for all but its socket.
+func startDaemonWith(t *testing.T, more string) *daemonProcess {
+	t.Helper()
 	dir := t.TempDir()
 	d := &daemonProcess{t: t, socket: filepath.Join(dir, "milter.sock")}
 	settings := filepath.Join(dir, "smimea.toml")
-	content := "listen = [\"unix:" + d.socket + "\"]\n[dns]\nupstreams = [\"127.0.0.1:9\"]\n[[rule]]\nrecipient = [\"*\"]\naction = \"never\"\n"
+	content := "listen = [\"unix:" + d.socket + "\"]\n" + more
 	if err := os.WriteFile(settings, []byte(content), 0o600); err != nil {
 		t.Fatal(err)
 	}

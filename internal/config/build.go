@@ -15,7 +15,7 @@ import (
 // Built is what the settings describe, ready for work.
 type Built struct {
 	Gateway  *gateway.Gateway
-	Resolver dnssec.Resolver
+	Resolver *dnssec.Validator
 
 	// Pinned is the directory of pinned certificates, to be read again when
 	// the daemon is told to; nil if there is none.

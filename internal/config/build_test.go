@@ -123,6 +123,10 @@ func TestBuildFaults(t *testing.T) {
 	if err := os.WriteFile(broken, []byte("hello\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	cut := filepath.Join(dir, "root-anchors.xml")
+	if err := os.WriteFile(cut, []byte("<TrustAnchor id=\"x\">\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
 	const upstream = "[dns]\nupstreams = [\"127.0.0.1:53\"]\n"
 	for _, test := range []struct{ name, settings, want string }{
 		{"no such directory", upstream + "[keys]\npinned = \"" + dir + "/missing\"\n", "keys.pinned: "},
@@ -131,6 +135,7 @@ func TestBuildFaults(t *testing.T) {
 		{"too many servers", "[dns]\nupstreams = [" + strings.Repeat("\"192.0.2.53\", ", 9) + "]\n", "dns: "},
 		{"no such file", upstream + "trust_anchors = \"" + dir + "/missing\"\n", "dns.trust_anchors: "},
 		{"no anchors", upstream + "trust_anchors = \"" + broken + "\"\n", "dns.trust_anchors: "},
+		{"XML that is cut off", upstream + "trust_anchors = \"" + cut + "\"\n", "dns.trust_anchors: "},
 		{"no private anchor", upstream + "private_anchors = [\"hello\"]\n", "dns.private_anchors: "},
 	} {
 		t.Run(test.name, func(t *testing.T) {

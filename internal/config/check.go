@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -24,6 +25,7 @@ func (c *Config) check() error {
 		c.checkListen(),
 		c.DNS.check(),
 		c.Limits.check(),
+		c.Metrics.check(),
 		c.checkRules(),
 	)
 }
@@ -88,6 +90,23 @@ func (l *Limits) check() error {
 		faults = append(faults, fmt.Errorf("limits.connections = %d: write a number from 1 to %d", l.Connections, maxConnections))
 	}
 	return errors.Join(append(faults, within("limits.wait", l.Wait, time.Second, maxWait))...)
+}
+
+// check wants the address spelt out. A name may come to lie elsewhere, and no
+// address at all means every one of the machine, where nobody keeps the world
+// from reading.
+func (m *Metrics) check() error {
+	if m.Listen == "" {
+		return nil
+	}
+	at, err := netip.ParseAddrPort(m.Listen)
+	switch {
+	case err != nil, at.Port() == 0, at.Addr().IsMulticast():
+		return fmt.Errorf(`metrics.listen = %q: write an IP address and a port, as in "127.0.0.1:9893"`, m.Listen)
+	case at.Addr().Unmap().IsUnspecified():
+		return fmt.Errorf(`metrics.listen = %q is every address of the machine: write the one at which Prometheus asks, as in "127.0.0.1:9893"`, m.Listen)
+	}
+	return nil
 }
 
 func (c *Config) checkRules() error {

@@ -41,6 +41,8 @@ type Config struct {
 	Keys   Keys   `toml:"keys"`
 	Rules  []Rule `toml:"rule"`
 	Limits Limits `toml:"limits"`
+
+	Metrics Metrics `toml:"metrics"`
 }
 
 // DNS is the table [dns]: whom to ask, and what to believe.
@@ -53,7 +55,7 @@ type DNS struct {
 	Upstreams []string `toml:"upstreams"`
 
 	// TrustAnchors is what DNSSEC's proofs begin with: "builtin", the keys of
-	// the root; or a file of DS or DNSKEY lines.
+	// the root; or a file of DS or DNSKEY lines, or IANA's root-anchors.xml.
 	// Default: builtin.
 	TrustAnchors string `toml:"trust_anchors"`
 
@@ -100,6 +102,13 @@ type Limits struct {
 	// Wait is how long mails in flight may take when the daemon is told to
 	// stop. Default: 60s.
 	Wait Duration `toml:"wait"`
+}
+
+// Metrics is the table [metrics].
+type Metrics struct {
+	// Listen is where Prometheus may ask for metrics, by HTTP and without a
+	// password: one IP address and a port, "127.0.0.1:9893". Default: nowhere.
+	Listen string `toml:"listen"`
 }
 
 // A Duration is written as in "2s" or "1m30s".
@@ -217,8 +226,6 @@ var notBuilt = map[string]string{
 	"resubmit.address":        "recipients who need copies of their own must be written to separately",
 	"limits.memory":           "a mail takes the same memory whatever its size",
 	"limits.copies":           "there is one copy of a mail",
-	"metrics":                 "there are no metrics",
-	"metrics.listen":          "there are no metrics",
 }
 
 func unknownSetting(key toml.Key) string {

@@ -33,6 +33,9 @@ action = "require"
 [limits]
 connections = 20
 wait = "1m30s"
+
+[metrics]
+listen = "127.0.0.1:9893"
 `
 
 func TestEverySetting(t *testing.T) {
@@ -49,6 +52,7 @@ func TestEverySetting(t *testing.T) {
 	same(t, "keys.pinned", c.Keys.Pinned, "/etc/smimea/pinned")
 	same(t, "limits.connections", c.Limits.Connections, 20)
 	same(t, "limits.wait", c.Limits.Wait.Duration, 90*time.Second)
+	same(t, "metrics.listen", c.Metrics.Listen, "127.0.0.1:9893")
 	same(t, "number of rules", len(c.Rules), 2)
 	same(t, "rule 1, sender", strings.Join(c.Rules[0].Sender, " "), "<> boss@example.org")
 	same(t, "rule 1, action", c.Rules[0].Action, "never")
@@ -70,6 +74,7 @@ func TestDefaults(t *testing.T) {
 	same(t, "keys.pinned", c.Keys.Pinned, "")
 	same(t, "limits.connections", c.Limits.Connections, 200)
 	same(t, "limits.wait", c.Limits.Wait.Duration, time.Minute)
+	same(t, "metrics.listen", c.Metrics.Listen, "")
 }
 
 // What a postmaster reads, and where he is told to look.
@@ -92,8 +97,26 @@ func TestBadSettings(t *testing.T) {
 			`"mode" is not built yet`, `mode "enforce"`, "remove it", "1| mode = "}},
 		{"cipher", oneRule + "cipher = \"aes256-gcm\"\n", []string{
 			`"rule.cipher" is not built yet`, "aes256-cbc", "4| cipher"}},
-		{"metrics", oneRule + "[metrics]\nlisten = \"127.0.0.1:9893\"\n", []string{
-			`"metrics" is not built yet`, "4| [metrics]"}},
+		{"metrics by port alone", oneRule + "[metrics]\nlisten = \":9893\"\n", []string{
+			`metrics.listen = ":9893": write an IP address and a port, as in "127.0.0.1:9893"`}},
+		{"metrics by name", oneRule + "[metrics]\nlisten = \"localhost:9893\"\n", []string{
+			`metrics.listen = "localhost:9893": write an IP address`}},
+		{"metrics without a port", oneRule + "[metrics]\nlisten = \"127.0.0.1\"\n", []string{
+			`metrics.listen = "127.0.0.1": write an IP address and a port`}},
+		{"metrics at any port", oneRule + "[metrics]\nlisten = \"127.0.0.1:0\"\n", []string{
+			`metrics.listen = "127.0.0.1:0": write an IP address and a port`}},
+		{"metrics for a crowd", oneRule + "[metrics]\nlisten = \"224.0.0.1:9893\"\n", []string{
+			`metrics.listen = "224.0.0.1:9893": write an IP address`}},
+		{"metrics as a milter's socket", oneRule + "[metrics]\nlisten = \"inet:127.0.0.1:9893\"\n", []string{
+			`metrics.listen = "inet:127.0.0.1:9893": write an IP address`}},
+		{"metrics everywhere", oneRule + "[metrics]\nlisten = \"0.0.0.0:9893\"\n", []string{
+			`metrics.listen = "0.0.0.0:9893" is every address of the machine`, `"127.0.0.1:9893"`}},
+		{"metrics everywhere, IPv6", oneRule + "[metrics]\nlisten = \"[::]:9893\"\n", []string{
+			"is every address of the machine"}},
+		{"metrics everywhere, in disguise", oneRule + "[metrics]\nlisten = \"[::ffff:0.0.0.0]:9893\"\n", []string{
+			"is every address of the machine"}},
+		{"metrics elsewhere", oneRule + "[metrics]\nport = 9893\n", []string{
+			`"metrics.port" is not a setting`}},
 		{"resubmit", oneRule + "[resubmit]\naddress = \"inet:127.0.0.1:10026\"\n", []string{
 			`"resubmit" is not built yet`, "written to separately"}},
 		{"roots", oneRule + "[keys]\nroots = \"\"\n", []string{
