@@ -69,13 +69,14 @@ func (p programs) start(program string, args ...string) {
 		stop.Stop()
 		log.Close()
 		if content, err := os.ReadFile(log.Name()); err == nil && p.t.Failed() {
-			p.t.Logf("%s: %s", program, content)
+			p.t.Logf("%s: …%s", program, content[max(0, len(content)-2000):])
 		}
 	})
 }
 
 // startUnbound starts an Unbound that finds the DNS as the zones say: stub or
-// forward zones. Its clock is as loose as ours, and it asks as it is asked.
+// forward zones. It allows for the skew and the iterations that we allow for,
+// and asks as it is asked.
 func (p programs) startUnbound(name, modules, anchor, zones string) (addr string) {
 	port := freePort(p.t)
 	p.start("unbound", "-d", "-c", p.write(name+".conf", fmt.Sprintf(`
@@ -96,6 +97,8 @@ server:
   aggressive-nsec: no
   val-sig-skew-min: 300
   val-sig-skew-max: 300
+  val-nsec3-keysize-iterations: "1024 100 2048 100 4096 100"
+  val-max-restart: 1
   tcp-auth-query-timeout: 1000
   outbound-msg-retry: 2
 remote-control:
@@ -138,6 +141,7 @@ controls { inet 127.0.0.1 port %[5]d allow { 127.0.0.1; } keys { "rndc-key"; }; 
 %[6]s%[7]s`, p.dir, port, options, staticDS(p.t, anchor), control, key, zones)))
 	addr = fmt.Sprintf("127.0.0.1:%d", port)
 	waitFor(p.t, addr)
+	waitFor(p.t, fmt.Sprintf("127.0.0.1:%d", control))
 	return addr
 }
 

@@ -50,86 +50,6 @@ DotIn\.Label   A      192.0.2.6
 	)
 }
 
-func TestSound(t *testing.T) {
-	for _, c := range []struct {
-		what    string
-		name    string
-		qtype   uint16
-		status  Status
-		outcome Outcome
-	}{
-		{"a record", "mail.good.test", typeA, Secure, Data},
-		{"upper case", "MAIL.Good.TEST.", typeA, Secure, Data},
-		{"a dot inside a label", `dotin\.label.good.test.`, typeA, Secure, Data},
-		{"an apex", "good.test.", dns.TypeSOA, Secure, Data},
-		{"the keys of the root", ".", dns.TypeDNSKEY, Secure, Data},
-		{"the DS of the root", ".", dns.TypeDS, Secure, NoData},
-		{"a DS", "good.test.", dns.TypeDS, Secure, Data},
-		{"the keys of a zone", "good.test.", dns.TypeDNSKEY, Secure, Data},
-		{"a certificate", "a._smimecert.good.test.", typeSMIMEA, Secure, Data},
-		{"a zone in a zone", "www.child.good.test.", typeA, Secure, Data},
-		{"NSEC: another type", "mail.good.test.", typeSMIMEA, Secure, NoData},
-		{"NSEC: another type at the apex", "good.test.", typeSMIMEA, Secure, NoData},
-		{"NSEC: no such name", "b._smimecert.good.test.", typeSMIMEA, Secure, NXDomain},
-		{"NSEC: no such name, after the last", "zzz.good.test.", typeA, Secure, NXDomain},
-		{"NSEC: an empty non-terminal", "_smimecert.good.test.", typeSMIMEA, Secure, NoData},
-		{"NSEC: no such zone", "none.test.", typeSMIMEA, Secure, NXDomain},
-		{"NSEC: no DS of a name that is no zone", "mail.good.test.", dns.TypeDS, Secure, NoData},
-		{"NSEC: no DS of an unsigned zone", "unsigned.test.", dns.TypeDS, Secure, NoData},
-		{"NSEC: a wildcard", "any.wild.good.test.", typeA, Secure, Data},
-		{"NSEC: a wildcard, two labels", "a.ny.wild.good.test.", typeA, Secure, Data},
-		{"NSEC: a wildcard, another type", "any.wild.good.test.", typeSMIMEA, Secure, NoData},
-		{"NSEC: beside a wildcard, no expansion", "er.wild.good.test.", typeA, Secure, NoData},
-		{"NSEC: below a name beside a wildcard", "any.er.wild.good.test.", typeA, Secure, NXDomain},
-		{"the wildcard itself", "*.wild.good.test.", typeA, Secure, Data},
-		{"NSEC3: another type", "mail.nsec3.test.", typeSMIMEA, Secure, NoData},
-		{"NSEC3: another type at the apex", "nsec3.test.", typeSMIMEA, Secure, NoData},
-		{"NSEC3: no such name", "b._smimecert.nsec3.test.", typeSMIMEA, Secure, NXDomain},
-		{"NSEC3: an empty non-terminal", "_smimecert.nsec3.test.", typeSMIMEA, Secure, NoData},
-		{"NSEC3: no DS of a name that is no zone", "mail.nsec3.test.", dns.TypeDS, Secure, NoData},
-		{"NSEC3: a wildcard", "any.wild.nsec3.test.", typeA, Secure, Data},
-		{"NSEC3: a wildcard, two labels", "a.ny.wild.nsec3.test.", typeA, Secure, Data},
-		{"NSEC3: a wildcard, another type", "any.wild.nsec3.test.", typeSMIMEA, Secure, NoData},
-		{"NSEC3: below a name beside a wildcard", "any.er.wild.nsec3.test.", typeA, Secure, NXDomain},
-		{"an alias", "alias.good.test.", typeA, Secure, Data},
-		{"an alias, asked for", "alias.good.test.", dns.TypeCNAME, Secure, Data},
-		{"an alias to another zone", "far.good.test.", typeA, Secure, Data},
-		{"an alias from a wildcard", "any.alias.good.test.", typeA, Secure, Data},
-		{"an alias into an unsigned zone", "away.good.test.", typeA, Insecure, Data},
-		{"an alias to nothing", "nowhere.good.test.", typeA, Secure, NXDomain},
-		{"aliases in a circle", "loop.good.test.", typeA, Indeterminate, Failed},
-		{"a renamed tree", "mail.tree.good.test.", typeA, Secure, Data},
-		{"a renamed tree, nothing in it", "nothing.tree.good.test.", typeA, Secure, NXDomain},
-		{"a renamed tree, an alias in it", "alias.tree.good.test.", typeA, Secure, Data},
-		{"a tree renamed into an unsigned zone", "mail.treeout.good.test.", typeA, Insecure, Data},
-		{"the DNAME itself", "tree.good.test.", dns.TypeDNAME, Secure, Data},
-		{"beside a DNAME", "tree.good.test.", typeA, Secure, NoData},
-		{"Opt-Out: a record", "mail.optout.test.", typeA, Secure, Data},
-		{"Opt-Out: a signed zone", "mail.signed.optout.test.", typeA, Secure, Data},
-		{"Opt-Out: an unsigned zone", "mail.plain.optout.test.", typeA, Insecure, Data},
-		{"Opt-Out: an unsigned zone, further down", "mail.sub.ent.optout.test.", typeA, Insecure, Data},
-		{"Opt-Out: no such name is not proven", "none.optout.test.", typeA, Insecure, NXDomain},
-		{"Opt-Out: another type", "mail.optout.test.", typeSMIMEA, Secure, NoData},
-		{"Opt-Out: a wildcard is not proven", "any.wild.optout.test.", typeA, Insecure, Data},
-		{"unsigned: a record", "mail.unsigned.test.", typeA, Insecure, Data},
-		{"unsigned: another type", "mail.unsigned.test.", typeSMIMEA, Insecure, NoData},
-		{"unsigned: no such name", "none.unsigned.test.", typeA, Insecure, NXDomain},
-		{"unsigned: an alias", "alias.unsigned.test.", typeA, Insecure, Data},
-		{"unsigned: an alias into a signed zone", "far.unsigned.test.", typeA, Insecure, Data},
-		{"unsigned: a renamed tree", "mail.tree.unsigned.test.", typeA, Insecure, Data},
-		{"a signed zone below an unsigned one", "mail.below.unsigned.test.", typeA, Insecure, Data},
-		{"a signed zone that its parent forgot", "mail.forgotten.test.", typeA, Insecure, Data},
-	} {
-		a := sound(t).lookup(c.name, c.qtype)
-		if a.Status != c.status || a.Outcome != c.outcome {
-			t.Errorf("%s: %s %s is %v, %v (%v), want %v, %v", c.what, c.name, TypeName(c.qtype), a.Status, a.Outcome, a.Why, c.status, c.outcome)
-		}
-		if err := consistent(a); err != nil {
-			t.Errorf("%s: %v", c.what, err)
-		}
-	}
-}
-
 // consistent checks what holds for every answer.
 func consistent(a Answer) error {
 	switch {
@@ -151,17 +71,6 @@ func consistent(a Answer) error {
 		return errors.New("it never ends")
 	}
 	return nil
-}
-
-func TestEveryAlgorithm(t *testing.T) {
-	for _, alg := range []uint8{8, 10, 13, 14, 15} {
-		for _, kind := range []uint8{2, 4} {
-			w := newWorld(t, zoneOf("test.", "mail A 192.0.2.1", algorithm(alg), digestType(kind)))
-			if a := w.lookup("mail.test.", typeA); a.Status != Secure || a.Outcome != Data {
-				t.Errorf("algorithm %d, digest %d: %v (%v)", alg, kind, a.Status, a.Why)
-			}
-		}
-	}
 }
 
 func TestAnswerTellsItsWay(t *testing.T) {

@@ -19,10 +19,12 @@ type world struct {
 	t      testing.TB
 	zones  map[name]*authority
 	now    time.Time
-	tamper func(q question, m *dns.Msg) // may change every answer
-	fails  func(q question) error       // may take its place
+	tamper func(q question, m *dns.Msg)             // may change every answer
+	fails  func(q question) error                   // may take its place
+	wire   func(q question, framed []byte) [][]byte // other pieces than the one framed message; nil: that
 
-	mu    sync.Mutex // one question at a time; guards what follows
+	turn  sync.Mutex // held while an answer is made
+	mu    sync.Mutex // guards what follows
 	asked []question
 }
 
@@ -65,7 +67,7 @@ func newSigner(t testing.TB, zone name, algorithm uint8, flags uint16, use strin
 		Hdr:   dns.RR_Header{Name: zone.String(), Rrtype: dns.TypeDNSKEY, Class: dns.ClassINET, Ttl: 3600},
 		Flags: flags, Protocol: 3, Algorithm: algorithm,
 	}
-	bits := map[uint8]int{8: 2048, 10: 2048, 13: 256, 14: 384, 15: 256}[algorithm]
+	bits := map[uint8]int{5: 2048, 7: 2048, 8: 2048, 10: 2048, 13: 256, 14: 384, 15: 256}[algorithm]
 	private, err := k.Generate(bits)
 	if err != nil {
 		t.Fatal(err)
@@ -227,7 +229,18 @@ func (w *world) ask(ctx context.Context, q question) (*reply, error) {
 	return parseReply(raw, 4711, q)
 }
 
+// answer is what this world says. What tamper changes are copies.
 func (w *world) answer(q question) *dns.Msg {
+	w.turn.Lock()
+	defer w.turn.Unlock()
+	m := w.answerUntouched(q).Copy()
+	if w.tamper != nil {
+		w.tamper(q, m)
+	}
+	return m
+}
+
+func (w *world) answerUntouched(q question) *dns.Msg {
 	m := new(dns.Msg)
 	m.Id, m.Response, m.RecursionAvailable, m.CheckingDisabled, m.Compress = 4711, true, true, true, true
 	m.Question = []dns.Question{{Name: q.name.String(), Qtype: q.rtype, Qclass: dns.ClassINET}}
@@ -237,9 +250,6 @@ func (w *world) answer(q question) *dns.Msg {
 			zone = w.zoneFor(n.parent())
 		}
 		n = w.authoritative(zone, question{n, q.rtype}, m)
-	}
-	if w.tamper != nil {
-		w.tamper(q, m)
 	}
 	return m
 }
