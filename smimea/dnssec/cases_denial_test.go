@@ -188,8 +188,6 @@ func rule8() []labCase {
 			}
 		})),
 		bad("a name denied, and nothing about its wildcard", "none.good.test.", typeA, why, changing("none.good.test.", typeA, func(w *world, m *dns.Msg) {
-			m.Ns = append(m.Ns[:2:2], w.nsecOf("good.test.", "nowhere.good.test.")...)
-			m.Ns = m.Ns[:0]
 			zone := w.zones[must("good.test.")]
 			m.Ns = w.nsecAt(zone, before(zone.names(), must("none.good.test.")))
 		})),
@@ -206,7 +204,6 @@ func rule9() []labCase {
 			return newWorld(t, zoneOf("test.", "mail A 192.0.2.1\n*.wild A 192.0.2.2", iterations(n)))
 		})
 	}
-	const n101 = "NSEC3 with 101 iterations"
 	return []labCase{
 		good("NSEC3: another type", "mail.nsec3.test.", typeSMIMEA, NoData, nil),
 		good("NSEC3: another type at the apex", "nsec3.test.", typeSMIMEA, NoData, nil),
@@ -296,7 +293,6 @@ func rule9() []labCase {
 		bad("a name denied without its closest encloser", "none.nsec3.test.", typeA, why, changing("none.nsec3.test.", typeA, func(w *world, m *dns.Msg) {
 			zone := w.zones[must("nsec3.test.")]
 			m.Ns = w.nsec3At(zone, zone.beforeHash(zone.hash(must("none.nsec3.test."))))
-			m.Ns = without(m.Ns, dns.TypeSOA)
 		})),
 		bad("an empty non-terminal denied as a name", "_smimecert.nsec3.test.", typeSMIMEA, why, changing("_smimecert.nsec3.test.", typeSMIMEA, func(w *world, m *dns.Msg) {
 			instead(w, "zzz.nsec3.test.", typeA)(m)

@@ -13,7 +13,7 @@ import (
 // This file and those beside it, cases_*_test.go, list what a validator may
 // meet, by the rules that it must keep: answers of a sound world, and worlds
 // that are broken, or answers changed by somebody on the way who has no key but
-// his own. Each bad one was once called secure, or insecure, by some validator.
+// his own. Many of these were once called secure, or insecure, by some validator.
 //
 // TestCases runs them in memory. TestJudged, in judged_test.go, runs them behind
 // real resolvers, and asks Unbound and BIND what they think.

@@ -48,7 +48,7 @@ func rule6() []labCase {
 		unknown("RSA/MD5", one(func(ds *dns.DS) { ds.Algorithm = 1 })),
 		unknown("DSA", one(func(ds *dns.DS) { ds.Algorithm = 3 })),
 		// RFC 9905, Section 2: SHA-1 is to be treated as if it were not understood.
-		// These Unbound and BIND still use it.
+		// Unbound and BIND, of these versions, go on with it.
 		unknown("SHA-1", func(w *world) {
 			two(func(w *world, _ *dns.DS) []*dns.DS { return []*dns.DS{digest(w, 1)} })(w)
 		}).differs("unbound", Secure).differs("delv", Secure),
