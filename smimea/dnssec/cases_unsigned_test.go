@@ -116,11 +116,11 @@ func rule10() []labCase {
 		plain("unsigned: a renamed tree", "mail.tree.unsigned.test.", typeA, Data, nil),
 		plain("a signed zone below an unsigned one", "mail.below.unsigned.test.", typeA, Data, nil),
 		plain("a signed zone that its parent forgot", "mail.forgotten.test.", typeA, Data, nil),
-		bad("signatures stripped from everything", mail, typeA, "there is no signature", func(w *world) { w.tamper = strip }),
+		bad("signatures stripped from everything", mail, typeA, "the server leaves out signatures", func(w *world) { w.tamper = strip }),
 		bad("signatures stripped from the answer", mail, typeA, "there is no signature", func(w *world) {
 			w.tamper = only(mail, typeA, func(m *dns.Msg) { strip(question{}, m) })
 		}),
-		bad("the AD bit, and no signature", mail, typeA, "there is no signature", func(w *world) {
+		bad("the AD bit, and no signature", mail, typeA, "the server leaves out signatures", func(w *world) {
 			w.tamper = func(q question, m *dns.Msg) { strip(q, m); m.AuthenticatedData = true }
 		}),
 		bad("a DS taken away", mail, typeA, "there is no proof that it does not exist", func(w *world) {

@@ -211,8 +211,8 @@ func (w *world) lookup(n string, qtype uint16) Answer {
 // ask is the resolver of this world.
 func (w *world) ask(ctx context.Context, q question) (*reply, error) {
 	w.mu.Lock()
-	defer w.mu.Unlock()
 	w.asked = append(w.asked, q)
+	w.mu.Unlock()
 	if err := ctx.Err(); err != nil {
 		return nil, err
 	}
