@@ -34,7 +34,7 @@ func keepEvidence(cmd *cobra.Command, dns resolverFlags, path string, args []str
 	if len(a.Evidence) == 0 {
 		return failure("nobody answered, so there is no evidence: %s is not written", path)
 	}
-	e := dnssec.Evidence{Time: then, Messages: a.Evidence}
+	e := dnssec.Evidence{Question: dnssec.Question{Name: q.name, Type: q.qtype}, Time: then, Messages: a.Evidence}
 	if err := writeEvidence(path, e); err != nil {
 		return err
 	}
@@ -67,6 +67,9 @@ func replayEvidence(cmd *cobra.Command, dns resolverFlags, path string, args []s
 		return err
 	}
 	q := question{e.Question.Name, e.Question.Type}
+	if len(args) > 0 && args[0] == "-" {
+		return wrongUsage("--replay is for one question").hint("name it, or leave it to the file")
+	}
 	if len(args) > 0 {
 		if q, err = parseQuestion(args); err != nil {
 			return err

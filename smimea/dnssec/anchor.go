@@ -74,6 +74,9 @@ func parseAnchorLines(content string) ([]Anchor, error) {
 	zone := dns.NewZoneParser(strings.NewReader(content), ".", "")
 	zone.SetDefaultTTL(3600)
 	for rr, ok := zone.Next(); ok; rr, ok = zone.Next() {
+		if retired(rr, zone.Comment()) {
+			continue
+		}
 		anchor, err := anchorOf(rr)
 		if err != nil {
 			return nil, err
@@ -90,6 +93,18 @@ func parseAnchorLines(content string) ([]Anchor, error) {
 		return nil, errors.New("dnssec: trust anchors: there is no DS and no DNSKEY record")
 	}
 	return anchors, nil
+}
+
+// retired reports whether a key is in the file, but is none to believe: revoked
+// (RFC 5011, Section 2.1), or by Unbound's notes neither valid (2) nor, for now,
+// missing (3), but new and waiting or given up.
+func retired(rr dns.RR, comment string) bool {
+	k, ok := rr.(*dns.DNSKEY)
+	if !ok {
+		return false
+	}
+	_, state, noted := strings.Cut(comment, ";state=")
+	return k.Flags&flagRevoke != 0 || noted && !strings.HasPrefix(state, "2") && !strings.HasPrefix(state, "3")
 }
 
 // anchorOf makes an anchor of a DS record, or of a key that may stand as one.

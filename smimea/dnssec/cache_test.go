@@ -81,7 +81,7 @@ func TestDeadZone(t *testing.T) {
 	}
 	w.fails = func(q question) error {
 		if dead(q) {
-			return context.DeadlineExceeded
+			return errUnanswered
 		}
 		return nil
 	}

@@ -47,9 +47,9 @@ const (
 	delegated                // a signed zone begins here
 )
 
-// signers lists the zones that signatures claim to come from: at or above top,
-// at or below the closest trust anchor, the deepest first.
-func (s *session) signers(sigs []signature, top name) []name {
+// signers lists the zones that signatures of an owner's records claim to come
+// from: at or above top, at or below the closest trust anchor, the deepest first.
+func (s *session) signers(sigs []signature, owner, top name) []name {
 	anchor, ok := s.v.anchors.above(top)
 	var signers []name
 	for _, sig := range sigs {
@@ -60,9 +60,33 @@ func (s *session) signers(sigs []signature, top name) []name {
 	slices.SortFunc(signers, func(a, b name) int { return b.labels() - a.labels() })
 	for _, signer := range signers {
 		s.expectZone(signer)
+		s.expectBetween(signer, owner, top)
 	}
 	return signers
 }
+
+// speaksFor reports whether nothing is known to be delegated between a zone and
+// a name: otherwise the zone cannot sign what is there (RFC 4035, Section
+// 5.3.1). What lies between is asked for. Whether the name itself is a zone is
+// not, as that would be one more question for each name, to catch a parent that
+// could as well change the DS.
+func (s *session) speaksFor(zone, owner, top name) bool {
+	for k := zone.labels() + 1; k <= top.labels(); k++ {
+		n := owner.last(k)
+		c, known := s.knownCut(n)
+		if !known && n != owner && mayBeCut(n) {
+			c = s.cut(n)
+		}
+		if c.kind == delegated || c.status == Insecure {
+			return false
+		}
+	}
+	return true
+}
+
+// mayBeCut reports whether it is worth asking if a zone begins at a name: those
+// of services and protocols (RFC 8552) are hardly ever delegated.
+func mayBeCut(n name) bool { return n.first()[0] != '_' }
 
 // topOf is the deepest zone that may answer a question: the name's own, but
 // for DS the one above (RFC 4035, Section 2.4).
@@ -206,7 +230,7 @@ func (s *session) findCut(x name) cut {
 	if failure != nil {
 		return cut{finding: failed(failure, finding{})}
 	}
-	l := r.firstLink(q)
+	l := s.firstLink(r, q)
 	switch l.kind {
 	case data:
 		return s.signedCut(q, s.prove(l.set, r, x.parent()), l.set)

@@ -39,43 +39,52 @@ type evidenceLine struct {
 	Seconds int64  `json:"dateSeconds"`
 	Name    string `json:"QNAME"`
 	Type    string `json:"QTYPEname"`
-	Octets  string `json:"messageOctetsHEX"`
+	Octets  string `json:"messageOctetsHEX,omitempty"` // absent: the question
 }
 
-// Write writes evidence as lines of JSON, a message each: first the reply to the
-// question itself, then what proves it.
+// Write writes evidence as lines of JSON: first the question, then a message
+// each.
 func (e Evidence) Write(w io.Writer) error {
 	lines := json.NewEncoder(w)
+	if err := lines.Encode(e.line(e.Question.Name, e.Question.Type, nil)); err != nil {
+		return err
+	}
 	for _, raw := range e.Messages {
 		q, ok := questionOf(raw)
 		if !ok {
 			return errMalformed
 		}
-		err := lines.Encode(evidenceLine{
-			Date:    e.Time.UTC().Format(time.RFC3339),
-			Seconds: e.Time.Unix(),
-			Name:    q.name.String(),
-			Type:    TypeName(q.rtype),
-			Octets:  strings.ToUpper(hex.EncodeToString(raw)),
-		})
-		if err != nil {
+		if err := lines.Encode(e.line(q.name.String(), q.rtype, raw)); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// ReadEvidence reads what Write has written. The question is that of the first
-// message.
+func (e Evidence) line(name string, rtype uint16, raw []byte) evidenceLine {
+	return evidenceLine{
+		Date:    e.Time.UTC().Format(time.RFC3339),
+		Seconds: e.Time.Unix(),
+		Name:    name,
+		Type:    TypeName(rtype),
+		Octets:  strings.ToUpper(hex.EncodeToString(raw)),
+	}
+}
+
+// ReadEvidence reads what Write has written.
 func ReadEvidence(r io.Reader) (Evidence, error) {
 	var e Evidence
 	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, maxLine)
 	for n := 1; lines.Scan(); n++ {
-		if n > maxMessages {
+		if n > maxMessages+1 {
 			return Evidence{}, fmt.Errorf("dnssec: evidence: more than %d messages", maxMessages)
 		}
-		if err := e.read(lines.Bytes()); err != nil {
+		read := e.readMessage
+		if n == 1 {
+			read = e.readQuestion
+		}
+		if err := read(lines.Bytes()); err != nil {
 			return Evidence{}, fmt.Errorf("dnssec: evidence: line %d: %w", n, err)
 		}
 	}
@@ -88,7 +97,25 @@ func ReadEvidence(r io.Reader) (Evidence, error) {
 	return e, nil
 }
 
-func (e *Evidence) read(line []byte) error {
+// readQuestion reads the first line.
+func (e *Evidence) readQuestion(line []byte) error {
+	var l evidenceLine
+	if err := json.Unmarshal(line, &l); err != nil {
+		return err
+	}
+	name, err := ParseName(l.Name)
+	if err != nil {
+		return fmt.Errorf("QNAME: %w", err)
+	}
+	rtype, err := ParseType(l.Type)
+	if err != nil {
+		return fmt.Errorf("QTYPEname: %w", err)
+	}
+	e.Question, e.Time = Question{name, rtype}, time.Unix(l.Seconds, 0)
+	return nil
+}
+
+func (e *Evidence) readMessage(line []byte) error {
 	var l evidenceLine
 	if err := json.Unmarshal(line, &l); err != nil {
 		return err
@@ -97,13 +124,8 @@ func (e *Evidence) read(line []byte) error {
 	if err != nil {
 		return fmt.Errorf("messageOctetsHEX: %w", err)
 	}
-	q, ok := questionOf(raw)
-	if !ok {
+	if _, ok := questionOf(raw); !ok {
 		return errors.New("messageOctetsHEX is no DNS message with one question")
-	}
-	if len(e.Messages) == 0 {
-		e.Question = Question{q.name.String(), q.rtype}
-		e.Time = time.Unix(l.Seconds, 0)
 	}
 	e.Messages = append(e.Messages, raw)
 	return nil

@@ -34,6 +34,12 @@ func replayed(t *testing.T, w *world, e Evidence, now time.Time) Answer {
 // Whatever was found out can be found out again, without asking anybody.
 func TestReplay(t *testing.T) {
 	w := sound(t)
+	w.fails = func(q question) error {
+		if q == (question{must("a._smimecert.unsigned.test."), typeSMIMEA}) {
+			return &rcodeError{rcode: dns.RcodeServerFailure}
+		}
+		return nil
+	}
 	broken := only("mail.good.test.", dns.TypeTXT, func(m *dns.Msg) { m.Ns = nil })
 	w.tamper = func(q question, m *dns.Msg) {
 		broken(q, m)
@@ -53,8 +59,9 @@ func TestReplay(t *testing.T) {
 		{"none.unsigned.test.", typeA},
 		{"good.test.", dns.TypeDS},
 		{"plain.optout.test.", dns.TypeDS},
-		{"mail.good.test.", dns.TypeTXT}, // bogus
-		{"x.wild.good.test.", typeA},     // bogus
+		{"a._smimecert.unsigned.test.", typeSMIMEA}, // nobody answers it
+		{"mail.good.test.", dns.TypeTXT},            // bogus
+		{"x.wild.good.test.", typeA},                // bogus
 	} {
 		a, e := w.evidenceOf(q.Name, q.Type)
 		var file bytes.Buffer
@@ -67,6 +74,13 @@ func TestReplay(t *testing.T) {
 		}
 		again := replayed(t, w, read, w.now)
 		a.Evidence = nil
+		if q.Type == typeSMIMEA && a.Status == Insecure {
+			// What the server said instead of an answer is not kept.
+			if again.Status != Insecure || again.Outcome != a.Outcome {
+				t.Errorf("%v: %v, and again %v (%v)", q, a.Status, again.Status, again.Why)
+			}
+			continue
+		}
 		if describe(again) != describe(a) {
 			t.Errorf("%v:\n%s, and again\n%s", q, describe(a), describe(again))
 		}
@@ -79,7 +93,10 @@ func TestReplay(t *testing.T) {
 		for i := range e.Messages {
 			less := e
 			less.Messages = slices.Delete(slices.Clone(e.Messages), i, i+1)
-			if got := replayed(t, w, less, w.now); a.Status == Secure && got.Status == Secure {
+			// That no zone begins in between may not be known: see speaksFor.
+			asked, _ := questionOf(e.Messages[i])
+			between := asked.rtype == dns.TypeDS && asked.name == must("wild.nsec3.test.")
+			if got := replayed(t, w, less, w.now); a.Status == Secure && got.Status == Secure && !between {
 				t.Errorf("%v: message %d of %d is not needed", q, i+1, len(e.Messages))
 			} else if a.Status != Secure && got.Status == Secure {
 				t.Errorf("%v: without message %d, %v", q, i+1, got.Status)
@@ -120,15 +137,19 @@ func TestReadEvidence(t *testing.T) {
 	if err := e.Write(&file); err != nil {
 		t.Fatal(err)
 	}
-	line, _, _ := strings.Cut(file.String(), "\n")
+	lines := strings.SplitAfter(file.String(), "\n")
+	head, line := lines[0], strings.TrimSpace(lines[1])
 	for _, c := range []struct{ what, file, why string }{
 		{"nothing", "", "there is no message"},
 		{"an empty line", "\n", "line 1: unexpected end of JSON"},
 		{"text", "hello\n", "line 1: invalid character"},
-		{"no message", "{}", "line 1: messageOctetsHEX is no DNS message"},
-		{"no hexadecimal", line + "\n" + `{"messageOctetsHEX":"XYZ"}`, "line 2: messageOctetsHEX: "},
-		{"half a message", `{"messageOctetsHEX":"00010203"}`, "no DNS message"},
-		{"too many", strings.Repeat(line+"\n", maxMessages+1), "more than 120 messages"},
+		{"no question", "{}", "line 1: QNAME: "},
+		{"no type", `{"QNAME":"a.test."}`, "line 1: QTYPEname: "},
+		{"no message", head, "there is no message"},
+		{"an empty message", head + "{}", "line 2: messageOctetsHEX is no DNS message"},
+		{"no hexadecimal", head + line + "\n" + `{"messageOctetsHEX":"XYZ"}`, "line 3: messageOctetsHEX: "},
+		{"half a message", head + `{"messageOctetsHEX":"00010203"}`, "no DNS message"},
+		{"too many", head + strings.Repeat(line+"\n", maxMessages+1), "more than 120 messages"},
 		{"too long", `{"messageOctetsHEX":"` + strings.Repeat("00", 1<<17), "token too long"},
 	} {
 		if got, err := ReadEvidence(strings.NewReader(c.file)); err == nil || !strings.Contains(err.Error(), c.why) || got.Messages != nil {
@@ -143,7 +164,7 @@ func TestReadEvidence(t *testing.T) {
 func FuzzReadEvidence(f *testing.F) {
 	reply := rightReply(&dns.Msg{Question: []dns.Question{{Name: "a.test.", Qtype: typeA, Qclass: 1}}})
 	var file bytes.Buffer
-	if err := (Evidence{Time: noon, Messages: [][]byte{reply, reply}}).Write(&file); err != nil {
+	if err := (Evidence{Question: Question{"a.test.", typeA}, Time: noon, Messages: [][]byte{reply, reply}}).Write(&file); err != nil {
 		f.Fatal(err)
 	}
 	f.Add(file.Bytes())

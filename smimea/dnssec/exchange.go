@@ -16,7 +16,7 @@ import (
 
 const (
 	maxInFlight = 100              // questions to one server at a time; more wait
-	maxAgain    = 20               // connections that one question is tried on
+	maxAgain    = 100              // connections that one question is tried on
 	keepDown    = 30 * time.Second // how long a server of no use is asked last
 )
 
@@ -108,13 +108,13 @@ func (u *upstream) ask(ctx context.Context, q question) (*reply, error) {
 	case u.slots <- struct{}{}:
 		defer func() { <-u.slots }()
 	case <-try.Done():
-		return nil, try.Err()
+		return nil, errBusy
 	}
 	r, err := u.get(try, q)
 	switch {
 	case err == nil:
 		r.from, r.useless = u.server.String(), u.down
-	case !answered(err) && ctx.Err() == nil && !errors.Is(err, errUnanswered):
+	case !answered(err) && ctx.Err() == nil && !errors.Is(err, errUnanswered) && !errors.Is(err, errBusy):
 		u.down()
 	}
 	return r, err
@@ -132,13 +132,18 @@ func (u *upstream) get(ctx context.Context, q question) (r *reply, err error) {
 		if r, err = p.ask(ctx, q); answered(err) {
 			return r, err
 		}
-		wasSent := !errors.Is(err, errEnded)
-		if ctx.Err() != nil || again > 0 && wasSent && !p.hasServed() {
+		useless := errors.Is(err, errMisfit) || !errors.Is(err, errEnded) && !p.hasServed()
+		if ctx.Err() != nil || again > 0 && useless {
 			break
 		}
 	}
 	return nil, err
 }
+
+var (
+	errBusy   = errors.New("too many questions are under way")
+	errMisfit = errors.New("the reply does not fit")
+)
 
 // answered reports whether the server replied to the question, if only that
 // it cannot answer, or with what cannot be read.

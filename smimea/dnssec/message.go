@@ -96,6 +96,9 @@ func parseReply(raw []byte, id uint16, q question) (r *reply, err error) {
 	if !counted(raw, m) {
 		return nil, errMalformed
 	}
+	if len(m.Question) == 0 && m.Rcode != dns.RcodeSuccess && m.Rcode != dns.RcodeNameError {
+		return nil, &rcodeError{m.Rcode, extended(m)} // QUIRK: a FORMERR may be a header only.
+	}
 	if !asks(m.Question, q) {
 		return nil, errors.New("the reply is to another question")
 	}
@@ -174,14 +177,15 @@ const (
 	dname
 )
 
-// firstLink finds the record set asked for, or the alias in its place.
-func (r *reply) firstLink(q question) link {
+// firstLink finds the record set asked for, or the alias in its place. A DNAME
+// above the closest trust anchor cannot speak for what is below it.
+func (r *reply) firstLink(q question, anchor name) link {
 	if set := find(r.answer, q.name, q.rtype); len(set.data) > 0 {
 		return link{data, set}
 	}
 	// A DNAME goes before the CNAME that is made from it and never signed (RFC
 	// 6672, Section 5.3.1).
-	if owner, ok := r.dnameAbove(q.name); ok {
+	if owner, ok := r.dnameAbove(q.name, anchor); ok {
 		return link{dname, find(r.answer, owner, dns.TypeDNAME)}
 	}
 	if set := find(r.answer, q.name, dns.TypeCNAME); len(set.data) > 0 {
@@ -206,13 +210,13 @@ func (l link) leads(n name) (target, next name, why *reason) {
 	return target, next, nil
 }
 
-func (r *reply) dnameAbove(n name) (owner name, ok bool) {
+func (r *reply) dnameAbove(n, anchor name) (owner name, ok bool) {
 	for _, rr := range r.answer {
 		h := rr.Header()
 		if h.Rrtype != dns.TypeDNAME || h.Class != dns.ClassINET {
 			continue
 		}
-		if owner, err := parseName(h.Name); err == nil && n.below(owner) {
+		if owner, err := parseName(h.Name); err == nil && n.below(owner) && owner.in(anchor) {
 			return owner, true
 		}
 	}

@@ -2,6 +2,7 @@ package dnssec
 
 import (
 	"context"
+	"crypto/tls"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -89,8 +90,12 @@ func (p *pipe) ask(ctx context.Context, q question) (*reply, error) {
 // that nothing on this connection fits together.
 func (p *pipe) read(raw []byte, id uint16, q question) (*reply, error) {
 	r, err := parseReply(raw, id, q)
-	if !answered(err) {
+	switch {
+	case !answered(err):
+		err = fmt.Errorf("%w: %w", errMisfit, err)
 		p.stop(err)
+	case errors.Is(err, errMalformed):
+		p.stop(errEnded) // Perhaps its length was wrong, and the next begins in its middle.
 	}
 	return r, err
 }
@@ -151,6 +156,9 @@ func (p *pipe) write(ctx context.Context, id uint16, q question) error {
 	framed := append(binary.BigEndian.AppendUint16(nil, uint16(len(query))), query...)
 	p.writing.Lock()
 	defer p.writing.Unlock()
+	if !p.whole() { // What was written last may be half a query.
+		return errEnded
+	}
 	deadline, _ := ctx.Deadline() // none: no deadline
 	p.conn.SetWriteDeadline(deadline)
 	_, err = p.conn.Write(framed)
@@ -189,7 +197,7 @@ func (p *pipe) receive() {
 func readFrame(r io.Reader) ([]byte, error) {
 	var length [2]byte
 	if _, err := io.ReadFull(r, length[:]); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("the connection has ended: %w", err)
 	}
 	raw := make([]byte, binary.BigEndian.Uint16(length[:]))
 	if _, err := io.ReadFull(r, raw); err != nil {
@@ -227,7 +235,11 @@ func (p *pipe) stop(why error) {
 		return
 	}
 	p.err = why
-	p.conn.Close()
+	if secured, ok := p.conn.(*tls.Conn); ok {
+		secured.NetConn().Close() // A farewell could take seconds.
+	} else {
+		p.conn.Close()
+	}
 	close(p.broken)
 }
 

@@ -20,19 +20,30 @@ type proof struct {
 func (s *session) prove(set rrset, r *reply, top name) proof {
 	q := question{set.owner, set.rtype}
 	failure := bogus(because(edeNoSignature, "there is no signature").at("", q).of(r), finding{})
-	for _, signer := range s.signers(set.sigs, top) {
+	for _, signer := range s.signers(set.sigs, set.owner, top) {
 		z := s.zone(signer)
 		if z.status != Secure {
 			failure = heavier(failure, z.finding)
 			continue
 		}
-		p, why := s.proveBy(set, r, z)
+		p, why := proof{}, s.notFor(signer, q.name, top)
+		if why == nil {
+			p, why = s.proveBy(set, r, z)
+		}
 		if why == nil {
 			return p
 		}
 		failure = heavier(failure, bogus(why.at(signer, q).of(r), z.finding))
 	}
 	return proof{finding: s.unlessUnsigned(top, top, failure)}
+}
+
+// notFor says why a zone may not sign for a name: another is in between.
+func (s *session) notFor(zone, owner, top name) *reason {
+	if s.speaksFor(zone, owner, top) {
+		return nil
+	}
+	return because(edeBogus, "signed by %s, though another zone begins below it", zone)
 }
 
 // heavier keeps the failure that tells more. An insecure signer is none: where
@@ -133,13 +144,16 @@ func (s *session) deny(q question, r *reply) denied {
 	for _, set := range sets {
 		sigs = append(sigs, set.sigs...)
 	}
-	for _, signer := range s.signers(sigs, top) {
+	for _, signer := range s.signers(sigs, q.name, top) {
 		z := s.zone(signer)
 		if z.status != Secure {
 			failure = heavier(failure, z.finding)
 			continue
 		}
-		d, why := s.denyBy(q, r, sets, z)
+		d, why := denied{}, s.notFor(signer, q.name, top)
+		if why == nil {
+			d, why = s.denyBy(q, r, sets, z)
+		}
 		if why == nil {
 			return d
 		}

@@ -97,6 +97,12 @@ func (s *session) start(q question) *asked {
 	return a
 }
 
+// firstLink finds what concerns a question in the reply to it.
+func (s *session) firstLink(r *reply, q question) link {
+	anchor, _ := s.v.anchors.above(topOf(q))
+	return r.firstLink(q, anchor)
+}
+
 // keep remembers a reply as evidence.
 func (s *session) keep(a *asked) {
 	if s.v.evidence && !a.read {
@@ -139,6 +145,16 @@ func (s *session) expectCuts(from, to name) {
 	}
 }
 
+// expectBetween expects what speaksFor will ask for.
+func (s *session) expectBetween(zone, owner, top name) {
+	for k := zone.labels() + 1; k <= top.labels(); k++ {
+		n := owner.last(k)
+		if _, known := s.knownCut(n); !known && n != owner && mayBeCut(n) {
+			s.expect(question{n, dns.TypeDS})
+		}
+	}
+}
+
 func (s *session) expectKeys(apex name) {
 	if !s.knowsZone(apex) {
 		s.expect(question{apex, dns.TypeDNSKEY})
@@ -167,8 +183,9 @@ func (s *session) knownCut(x name) (c cut, known bool) {
 // 9520, Section 3.2). It concerns questions of the same type only: there are
 // servers that drop those they do not know (RFC 7672, Section 2.2.2).
 func (s *session) bury(q question, failure *Failure) {
-	zone, ok := s.knownZone(q.name)
-	if ok && !s.v.evidence && errors.Is(failure, context.DeadlineExceeded) {
+	zone, ok := s.knownZone(topOf(q))
+	silent := errors.Is(failure, errUnanswered) || errors.Is(failure, errSilent)
+	if ok && silent && !s.v.evidence {
 		s.v.silent.put(question{zone, q.rtype}, failure, s.now.Add(keepFailure))
 	}
 }
@@ -176,7 +193,7 @@ func (s *session) bury(q question, failure *Failure) {
 // dead returns the zone of a question, and a failure if it was silent a moment
 // ago.
 func (s *session) dead(q question) (zone name, why *Failure) {
-	zone, ok := s.knownZone(q.name)
+	zone, ok := s.knownZone(topOf(q))
 	if !ok {
 		return root, nil
 	}

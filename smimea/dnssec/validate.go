@@ -55,12 +55,15 @@ type Validator struct {
 	cuts    *cache[name, cut]
 	silent  *cache[question, *Failure] // zones, and the types that nobody answers for
 
-	slots    chan struct{} // one for each lookup at work
+	slots    chan struct{} // one for each lookup at work; who waits for another's needs none
 	cores    chan struct{} // one for each signature being checked
 	closing  context.Context
 	shutdown context.CancelFunc
 	hangUp   func()
 	once     sync.Once
+
+	entering sync.RWMutex   // held to close
+	running  sync.WaitGroup // the lookups
 }
 
 // maxViews bounds how many servers are asked in turn when what they hand out
@@ -132,10 +135,10 @@ var errClosed = errors.New("dnssec: the validator is closed")
 // are done. Lookups after it fail.
 func (v *Validator) Close() {
 	v.once.Do(func() {
+		v.entering.Lock()
 		v.shutdown()
-		for range cap(v.slots) {
-			v.slots <- struct{}{}
-		}
+		v.entering.Unlock()
+		v.running.Wait()
 		v.hangUp()
 	})
 }
@@ -154,14 +157,10 @@ func (v *Validator) Lookup(ctx context.Context, name string, qtype uint16) Answe
 	if a, ok := v.answers.peek(q); ok && v.closing.Err() == nil {
 		return a.clone()
 	}
-	if err := v.enter(ctx); err != nil {
-		return unfinished(q, err)
-	}
 	done := make(chan Answer, 1)
-	go func() {
-		defer func() { <-v.slots }()
-		done <- v.answer(context.WithoutCancel(ctx), q)
-	}()
+	if !v.enter(func() { done <- v.answer(context.WithoutCancel(ctx), q) }) {
+		return unfinished(q, errClosed)
+	}
 	select {
 	case a := <-done:
 		return a.clone()
@@ -170,19 +169,15 @@ func (v *Validator) Lookup(ctx context.Context, name string, qtype uint16) Answe
 	}
 }
 
-// enter waits for a place among the lookups at work.
-func (v *Validator) enter(ctx context.Context) error {
+// enter starts a lookup, unless the validator is closed.
+func (v *Validator) enter(lookup func()) bool {
+	v.entering.RLock()
+	defer v.entering.RUnlock()
 	if v.closing.Err() != nil {
-		return errClosed
+		return false
 	}
-	select {
-	case v.slots <- struct{}{}:
-		return nil
-	case <-v.closing.Done():
-		return errClosed
-	case <-ctx.Done():
-		return ctx.Err()
-	}
+	v.running.Go(lookup)
+	return true
 }
 
 func unfinished(q question, err error) Answer {
@@ -215,6 +210,12 @@ func (v *Validator) resolve(ctx context.Context, q question) (a Answer) {
 			a = Answer{Why: because(0, "internal error: %v", p).at("", q), Expires: v.now().Add(keepFailure)}
 		}
 	}()
+	select {
+	case v.slots <- struct{}{}:
+		defer func() { <-v.slots }()
+	case <-ctx.Done():
+		return unfinished(q, ctx.Err())
+	}
 	w := &work{cores: v.cores}
 	for i, via := range v.views {
 		s := v.newSession(ctx, via, w)
@@ -303,7 +304,7 @@ func (s *session) step(q question) step {
 		defer s.bury(q, failure)
 		return s.unanswered(topOf(q), failure)
 	}
-	l := r.firstLink(q)
+	l := s.firstLink(r, q)
 	switch l.kind {
 	case data:
 		p := s.prove(l.set, r, topOf(q))
@@ -317,7 +318,8 @@ func (s *session) step(q question) step {
 }
 
 // unanswered is the step of a question that nobody answered. Some servers fail
-// on types that they do not know (RFC 7672, Section 2.1.2 and 2.2.2): where top is proven to be unsigned, there was nothing to be proven.
+// on types that they do not know (RFC 7672, Sections 2.1.2 and 2.2.2): where top
+// is proven to be unsigned, there was nothing to be proven.
 func (s *session) unanswered(top name, failure *Failure) step {
 	if s.w.exhausted || s.ctx.Err() != nil {
 		return step{finding: failed(failure, finding{})}
@@ -364,8 +366,6 @@ func (s *session) follows(q question, r *reply, l link) step {
 	case p.status < Insecure:
 	case why != nil:
 		st.finding = failed(why.at("", set), p.finding)
-	case p.status == Insecure && s.anchoredBelow(q.name, l.set.owner):
-		st.finding = bogus(because(edeBogus, "an unsigned alias cannot speak for what is below a trust anchor").at("", set), p.finding)
 	default:
 		st.next, st.alias.Target = next, target.String()
 	}
@@ -373,17 +373,14 @@ func (s *session) follows(q question, r *reply, l link) step {
 	return st
 }
 
-// anchoredBelow reports whether a trust anchor between a name and one above it
-// makes the name's signatures independent of what is above.
-func (s *session) anchoredBelow(n, above name) bool {
-	anchor, ok := s.v.anchors.above(n)
-	return ok && anchor.below(above)
-}
-
 // clone copies everything that a caller could change.
 func (a Answer) clone() Answer {
 	a.Data, a.Unproven, a.Evidence = cloneAll(a.Data), cloneAll(a.Unproven), cloneAll(a.Evidence)
 	a.Chain = slices.Clone(a.Chain)
+	if f, ok := a.Why.(*Failure); ok {
+		why := *f
+		a.Why = &why
+	}
 	return a
 }
 
