@@ -9,6 +9,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/base64"
+	"encoding/pem"
 	"fmt"
 	"math/big"
 	"net"
@@ -164,5 +165,64 @@ func TestQueriesArePadded(t *testing.T) {
 		if m := new(dns.Msg); m.Unpack(raw) != nil || m.Question[0].Name != n {
 			t.Errorf("%s: %v", n, m)
 		}
+	}
+}
+
+// A real server over TLS: Unbound, with a certificate that OpenSSL made.
+func TestUnboundOverTLS(t *testing.T) {
+	p := newPrograms(t, "unbound", "openssl")
+	p.run("openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-keyout", "tls.key", "-out", "tls.pem",
+		"-days", "2", "-subj", "/CN=dns.example.net", "-addext", "subjectAltName=DNS:dns.example.net")
+	pemBytes, err := os.ReadFile(p.path("tls.pem"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	roots := x509.NewCertPool()
+	if !roots.AppendCertsFromPEM(pemBytes) {
+		t.Fatal("OpenSSL made no certificate")
+	}
+	block, _ := pem.Decode(pemBytes)
+	cert, err := x509.ParseCertificate(block.Bytes)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(cert.RawSubjectPublicKeyInfo)
+
+	s := newStage(t)
+	w := sound(t)
+	w.now = time.Now()
+	s.show(w)
+	_, upstream, _ := net.SplitHostPort(s.addr)
+	port := freePort(t)
+	p.startUnbound("tls", "iterator", w.zones[root].ds().String()+"\n", fmt.Sprintf(`
+forward-zone:
+  name: "."
+  forward-addr: 127.0.0.1@%s
+  forward-tcp-upstream: yes
+server:
+  interface: 127.0.0.1@%d
+  tls-port: %d
+  tls-service-key: "tls.key"
+  tls-service-pem: "tls.pem"
+`, upstream, port, port))
+	for _, c := range []struct {
+		proof  string
+		roots  *x509.CertPool
+		status Status
+	}{
+		{"dns.example.net", roots, Secure},
+		{"pin-sha256=" + base64.StdEncoding.EncodeToString(sum[:]), nil, Secure},
+		{"dns.example.org", roots, Indeterminate},
+		{"dns.example.net", nil, Indeterminate},
+		{"pin-sha256=" + aPin, nil, Indeterminate},
+	} {
+		v, err := New(Options{Servers: []string{fmt.Sprintf("tls://127.0.0.1:%d#%s", port, c.proof)}, Roots: c.roots, Anchors: w.anchors()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if a := v.Lookup(context.Background(), "a._smimecert.good.test.", typeSMIMEA); a.Status != c.status {
+			t.Errorf("%s: %v (%v), want %v", c.proof, a.Status, a.Why, c.status)
+		}
+		v.Close()
 	}
 }
