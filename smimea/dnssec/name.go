@@ -39,7 +39,7 @@ func parseName(s string) (name, error) {
 	if s == "." {
 		return root, nil
 	}
-	var wire, label []byte
+	wire, label := make([]byte, 0, min(len(s)+1, maxName)), make([]byte, 0, 64)
 	for s != "" {
 		c, rest, dot, err := nextOctet(s)
 		if err != nil {

@@ -30,7 +30,7 @@ func countedLabels(n name) int {
 // verify looks for a signature of the zone over the record set that holds at
 // a time. All signatures are tried; those of unknown keys cost nothing.
 func verify(set rrset, zone name, keys []key, now time.Time, w *work) (proven, *reason) {
-	failure := because(edeNoSignature, "no signature by %s", zone)
+	var failure *reason
 	failed := 0
 	for _, sig := range set.sigs {
 		if sig.signer != zone {
@@ -45,8 +45,9 @@ func verify(set rrset, zone name, keys []key, now time.Time, w *work) (proven, *
 			failure = because(edeNoKey, "signed by key %d, algorithm %d, which the zone has not", sig.tag, sig.algorithm)
 		}
 		for _, k := range tagged {
+			// Another server may have fewer bad ones: only the limit of the whole
+			// lookup ends it.
 			if failed >= maxFailed || !w.check() {
-				w.exhausted = true
 				return proven{}, because(edeBogus, "too many signatures to check")
 			}
 			if w.checking(func() bool { return k.verifies(signedData(set, sig), sig.bytes) }) {
@@ -55,6 +56,9 @@ func verify(set rrset, zone name, keys []key, now time.Time, w *work) (proven, *
 			failed++
 			failure = because(edeBogus, "the signature by key %d does not verify", sig.tag)
 		}
+	}
+	if failure == nil {
+		failure = because(edeNoSignature, "no signature by %s", zone)
 	}
 	return proven{}, failure
 }
