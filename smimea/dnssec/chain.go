@@ -44,7 +44,7 @@ type cutKind uint8
 const (
 	noCut     cutKind = iota // proven: no zone begins here
 	noName                   // proven: there is nothing here, and nothing below
-	delegated                // a signed zone begins here
+	delegated                // a zone begins here, signed if the finding is Secure
 )
 
 // signers lists the zones that signatures of an owner's records claim to come
@@ -77,7 +77,7 @@ func (s *session) speaksFor(zone, owner, top name) bool {
 		if !known && n != owner && mayBeCut(n) {
 			c = s.cut(n)
 		}
-		if c.kind == delegated || c.status == Insecure {
+		if c.kind == delegated { // proven, and not one that an Opt-Out might hide
 			return false
 		}
 	}
@@ -271,7 +271,7 @@ func (s *session) unsignedCut(q question, d denied) cut {
 	switch {
 	case d.status == Secure && d.delegation:
 		why := because(0, "the zone is not signed: it is proven that there is none")
-		return cut{finding: s.insecure(why.at("", q), d.finding)}
+		return cut{finding: s.insecure(why.at("", q), d.finding), kind: delegated}
 	case d.status == Insecure && d.optOut:
 		return cut{finding: s.insecure(d.why, d.finding)}
 	case d.outcome == NXDomain:

@@ -67,6 +67,7 @@ type mutation struct {
 	do      func(r *mangled)
 	codes   bool // it tells of an insecure answer whether there is no data or no name
 	slow    bool // nothing comes: the time for the question has to pass
+	chance  bool // whether it does anything depends on what is under way beside it
 }
 
 var (
@@ -342,7 +343,7 @@ var harmful = []mutation{
 		r.conn.Write(slices.Concat(binary.BigEndian.AppendUint16(nil, uint16(len(raw))), raw, r.framed()))
 	}},
 	// The question after it waits for the other half.
-	{what: "half a message behind the right one", becomes: lost, slow: true, do: func(r *mangled) { r.conn.Write(append(r.framed(), r.framed()[:20]...)) }},
+	{what: "half a message behind the right one", becomes: lost, slow: true, chance: true, do: func(r *mangled) { r.conn.Write(append(r.framed(), r.framed()[:20]...)) }},
 	{what: "silence", becomes: lost, slow: true, do: func(*mangled) {}},
 	{what: "silence after half a message", becomes: lost, slow: true, do: func(r *mangled) { r.conn.Write(r.framed()[:len(r.raw)/2]) }},
 }
@@ -812,7 +813,7 @@ func TestHostile(t *testing.T) {
 		}
 	})
 	for _, m := range harmful {
-		if bites.of(m.what) == 0 {
+		if bites.of(m.what) == 0 && !m.chance {
 			t.Errorf("%s: it does nothing to any lookup", m.what)
 		}
 	}
