@@ -46,16 +46,16 @@ func newCorrespondent(t *testing.T) (*reader, cms.Recipient) {
 func sealedFor(t *testing.T, entity string, to cms.Recipient) []byte {
 	t.Helper()
 	var spool bytes.Buffer
-	w, err := cms.NewWriter(&spool, []cms.Recipient{to})
+	w, err := cms.NewWriter(&spool, []cms.Recipient{to}, cms.AES256CBC)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.WriteString(w, entity); err != nil {
 		t.Fatal(err)
 	}
-	head, _, err := w.Close()
+	object, err := w.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(head, spool.Bytes()...)
+	return append(object.Head, spool.Bytes()...)
 }

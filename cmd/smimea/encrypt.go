@@ -127,7 +127,7 @@ func newSpool() (*os.File, error) {
 // seal encrypts the entity: its fields, an empty line, the body.
 func seal(spool io.Writer, fields message.Header, body io.Reader, unix bool, to []cms.Recipient) ([]byte, error) {
 	buffered := bufio.NewWriterSize(spool, 64<<10)
-	w, err := cms.NewWriter(buffered, to)
+	w, err := cms.NewWriter(buffered, to, cms.AES256CBC)
 	if err != nil {
 		return nil, err
 	}
@@ -140,11 +140,11 @@ func seal(spool io.Writer, fields message.Header, body io.Reader, unix bool, to 
 	if err := copyBody(w, body, unix); err != nil {
 		return nil, err
 	}
-	head, _, err := w.Close()
+	object, err := w.Close()
 	if err != nil {
 		return nil, err
 	}
-	return head, buffered.Flush()
+	return object.Head, buffered.Flush()
 }
 
 func copyBody(w io.Writer, body io.Reader, unix bool) error {
@@ -167,7 +167,7 @@ func writeSealed(out io.Writer, h message.Header, head []byte, spool *os.File, u
 		return err
 	}
 	w := newLines(out, unix)
-	if err := writeHeader(w, h.Outside(), message.Envelope()); err != nil {
+	if err := writeHeader(w, h.Outside(), message.Envelope(false)); err != nil {
 		return err
 	}
 	body := message.NewBase64Writer(w)

@@ -10,8 +10,10 @@ const maxObject = 256 << 20
 
 // Decrypt opens an EnvelopedData or AuthEnvelopedData that may be BER, with
 // the private key that belongs to a certificate among its recipients: an
-// *rsa.PrivateKey, *ecdsa.PrivateKey or *ecdh.PrivateKey. It reads AES in CBC
-// and in GCM, RSA PKCS #1 v1.5 and OAEP, and ECDH on the three NIST curves.
+// *rsa.PrivateKey, *ecdsa.PrivateKey, *ecdh.PrivateKey, *mlkem.DecapsulationKey768
+// or *mlkem.DecapsulationKey1024. It reads AES in CBC and in GCM, RSA PKCS #1
+// v1.5 and OAEP, ECDH on the three NIST curves and X25519, and ML-KEM. Of content
+// in GCM nothing is returned unless all of it is authentic.
 //
 // The error is or wraps [ErrNotRecipient], [ErrDamaged] or an
 // [UnsupportedError]; any other is about the key. Content in CBC that comes out

@@ -10,6 +10,7 @@ import (
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/sha1"
+	"crypto/sha256"
 	"crypto/x509"
 	"errors"
 	"strings"
@@ -299,14 +300,14 @@ func TestAuthEnveloped(t *testing.T) {
 func TestUserKeyMaterial(t *testing.T) {
 	p := the(t, "p256")
 	own := ephemeralWithZeros(t, p)
-	secret, err := own.ECDH(p.recipient.ec)
+	secret, err := own.ECDH(p.recipient.key.(agreementKey).key)
 	if err != nil {
 		t.Fatal(err)
 	}
 	s, _ := schemeOf("P-256")
 	wrap := algorithmID(oidAES128Wrap, null()) // as Outlook is said to want it
 	cek, iv := randomOctets(16), make([]byte, 16)
-	kek := deriveKey(s.digest, secret, sharedInfo(wrap, []byte("ukm"), 16), 16)
+	kek := deriveKey(sha256.New, secret, sharedInfo(wrap, []byte("ukm"), 16), 16)
 	wrapped, err := wrapKey(kek, cek)
 	if err != nil {
 		t.Fatal(err)
@@ -357,9 +358,12 @@ func FuzzDecrypt(f *testing.F) {
 	f.Add(encrypt(f, []byte("content"), 100, rsa, p))
 	f.Add(sealed{tag: 16, length: 16}.object(f, p))
 	f.Add(sealed{tag: 12, inPieces: true}.object(f, rsa))
+	for _, who := range []string{"x25519", "mlkem768", "rsa-oaep-sha256"} {
+		f.Add(encryptAs(f, AES128GCM, []byte("content"), the(f, who)))
+	}
 	f.Add(nested(3))
 	f.Fuzz(func(t *testing.T, object []byte) {
-		for _, p := range []person{p, rsa} {
+		for _, p := range []person{p, rsa, the(t, "x25519"), the(t, "mlkem768")} {
 			got, err := Decrypt(object, p.cert(), p.key)
 			checkOutcome(t, got, err)
 			if err == nil && !isEncrypted(object) {

@@ -14,34 +14,45 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// A scheme is a key agreement with the digest of its key derivation: RFC 5753,
-// Section 7.1.4.
+// A scheme is a key agreement with its key derivation.
 type scheme struct {
 	id     string
-	digest func() hash.Hash
+	derive func(secret, ukm, info []byte, size int) ([]byte, error)
 }
 
 // schemeOf gives the scheme that we write for a curve: RFC 5753, Section 8,
-// pairs each curve with the digest of its strength.
+// pairs each curve with the digest of its strength. That of X25519 is from RFC
+// 8418, Section 2.
 func schemeOf(curve string) (s scheme, known bool) {
 	switch curve {
 	case "P-256":
-		return scheme{oidECDHSHA256, sha256.New}, true
+		return scheme{oidECDHSHA256, x963(sha256.New)}, true
 	case "P-384":
-		return scheme{oidECDHSHA384, sha512.New384}, true
+		return scheme{oidECDHSHA384, x963(sha512.New384)}, true
 	case "P-521":
-		return scheme{oidECDHSHA512, sha512.New}, true
+		return scheme{oidECDHSHA512, x963(sha512.New)}, true
+	case "X25519":
+		return scheme{oidECDHHKDFSHA256, deriveHKDF}, true
 	}
 	return scheme{}, false
 }
 
 // schemes are those that are read. SHA-1 is OpenSSL's default.
-var schemes = map[string]func() hash.Hash{
-	oidECDHSHA1:   sha1.New,
-	oidECDHSHA224: sha256.New224,
-	oidECDHSHA256: sha256.New,
-	oidECDHSHA384: sha512.New384,
-	oidECDHSHA512: sha512.New,
+var schemes = map[string]scheme{
+	oidECDHSHA1:       {oidECDHSHA1, x963(sha1.New)},
+	oidECDHSHA224:     {oidECDHSHA224, x963(sha256.New224)},
+	oidECDHSHA256:     {oidECDHSHA256, x963(sha256.New)},
+	oidECDHSHA384:     {oidECDHSHA384, x963(sha512.New384)},
+	oidECDHSHA512:     {oidECDHSHA512, x963(sha512.New)},
+	oidECDHHKDFSHA256: {oidECDHHKDFSHA256, deriveHKDF},
+}
+
+// x963 is the key derivation with a digest. It has no use for ukm, which is in
+// the info already; for HKDF it is the salt as well: RFC 8418, Section 2.2.
+func x963(digest func() hash.Hash) func(secret, ukm, info []byte, size int) ([]byte, error) {
+	return func(secret, _, info []byte, size int) ([]byte, error) {
+		return deriveKey(digest, secret, info, size), nil
+	}
 }
 
 // wraps are the key wraps that are read, with the octets of their keys.
@@ -51,31 +62,38 @@ var wraps = map[string]int{
 	oidAES256Wrap: 32,
 }
 
-// keyAgreement makes a KeyAgreeRecipientInfo with a key of its own.
-func keyAgreement(r Recipient, cek []byte) ([]byte, error) {
-	ephemeral, err := r.ec.Curve().GenerateKey(rand.Reader)
+// An agreementKey is a key on one of the three curves, or of X25519.
+type agreementKey struct{ key *ecdh.PublicKey }
+
+// wrap makes a KeyAgreeRecipientInfo with a key of its own.
+func (k agreementKey) wrap(name, cek []byte) ([]byte, error) {
+	ephemeral, err := k.key.Curve().GenerateKey(rand.Reader)
 	if err != nil {
-		return nil, fmt.Errorf("cms: making a key for %s: %w", r.Fingerprint(), err)
+		return nil, err
 	}
-	return agree(ephemeral, r, cek)
+	return k.agree(ephemeral, name, cek)
 }
 
-// agree makes a KeyAgreeRecipientInfo: RFC 5652, Section 6.2.2 and RFC 5753,
-// Section 3.1.1. Three things are as they are because gpgsm reads nothing else:
-// the parameters of the originator's key and of the key wrap are absent, and
-// there is no ukm, which RFC 5753 would like to see.
-func agree(ephemeral *ecdh.PrivateKey, r Recipient, cek []byte) ([]byte, error) {
-	s, known := schemeOf(fmt.Sprint(r.ec.Curve()))
+// agree makes a KeyAgreeRecipientInfo: RFC 5652, Section 6.2.2, RFC 5753, Section
+// 3.1.1, and RFC 8418, Section 3. Three things are as they are because gpgsm
+// reads nothing else: the parameters of the originator's key and of the key wrap
+// are absent, and there is no ukm, which RFC 5753 would like to see. The key wrap
+// is as long as the key: RFC 8551, Section 2.3.
+func (k agreementKey) agree(ephemeral *ecdh.PrivateKey, name, cek []byte) ([]byte, error) {
+	s, known := schemeOf(fmt.Sprint(k.key.Curve()))
 	if !known {
-		return nil, unsupported("curve %s", r.ec.Curve())
+		return nil, unsupported("curve %s", k.key.Curve())
 	}
-	secret, err := ephemeral.ECDH(r.ec)
+	secret, err := ephemeral.ECDH(k.key) // of X25519, an error if it is all zero: RFC 8418, Section 7
 	if err != nil {
-		return nil, fmt.Errorf("cms: agreeing on a key with %s: %w", r.Fingerprint(), err)
+		return nil, err
 	}
 	defer clear(secret)
-	wrap := algorithmID(oidAES256Wrap)
-	kek := deriveKey(s.digest, secret, sharedInfo(wrap, nil, keySize), keySize)
+	wrap := algorithmID(wrapOf(len(cek)))
+	kek, err := s.derive(secret, nil, sharedInfo(wrap, nil, len(cek)), len(cek))
+	if err != nil {
+		return nil, err
+	}
 	defer clear(kek)
 	wrapped, err := wrapKey(kek, cek)
 	if err != nil {
@@ -86,14 +104,30 @@ func agree(ephemeral *ecdh.PrivateKey, r Recipient, cek []byte) ([]byte, error) 
 		element(field0, originator(ephemeral.PublicKey())),
 		algorithmID(s.id, wrap),
 		element(asn1.SEQUENCE, element(asn1.SEQUENCE,
-			issuerAndSerial(r.cert),
+			name,
 			element(asn1.OCTET_STRING, wrapped)))), nil
+}
+
+// wrapOf gives the key wrap for a key of so many octets.
+func wrapOf(size int) string {
+	if size == 16 {
+		return oidAES128Wrap
+	}
+	return oidAES256Wrap
 }
 
 // originator makes an OriginatorPublicKey, [1] of OriginatorIdentifierOrKey.
 func originator(key *ecdh.PublicKey) []byte {
 	point := append([]byte{0}, key.Bytes()...) // no unused bits
-	return element(field1, algorithmID(oidECPublicKey), element(asn1.BIT_STRING, point))
+	return element(field1, algorithmID(keyType(key.Curve())), element(asn1.BIT_STRING, point))
+}
+
+// keyType is the algorithm of a public key on a curve.
+func keyType(curve ecdh.Curve) string {
+	if curve == ecdh.X25519() {
+		return oidX25519
+	}
+	return oidECPublicKey
 }
 
 // sharedInfo makes an ECC-CMS-SharedInfo: RFC 5753, Section 7.2. The key wrap
@@ -124,41 +158,43 @@ func deriveKey(digest func() hash.Hash, secret, info []byte, size int) []byte {
 	return key[:size]
 }
 
-// An agreed is what is needed of a KeyAgreeRecipientInfo to open it.
+// An agreed is what a KeyAgreeRecipientInfo has beside the encrypted keys.
 type agreed struct {
 	originator cryptobyte.String // the contents of OriginatorIdentifierOrKey
 	ukm        []byte            // nil if absent
-	scheme     algorithm
-	encrypted  []byte // EncryptedKey of the recipient in question
 }
 
-// open decrypts a content-encryption key of so many octets.
-func (a agreed) open(key *ecdh.PrivateKey, size int) ([]byte, error) {
-	digest, known := schemes[a.scheme.id]
+// An agreementOpener is the private key to an agreementKey.
+type agreementOpener struct{ key *ecdh.PrivateKey }
+
+// unwrap implements privateKey.
+func (o agreementOpener) unwrap(k sealedKey, size int) ([]byte, error) {
+	if k.kind != agreedKind {
+		return nil, ErrNotRecipient
+	}
+	s, known := schemes[k.how.id]
 	if !known {
-		return nil, unsupported("key agreement %s", a.scheme.id)
+		return nil, unsupported("key agreement %s", k.how.id)
 	}
 	var wrap algorithm
-	if in := a.scheme.parameters; !readAlgorithm(&in, &wrap) || !in.Empty() {
+	if in := k.how.parameters; !readAlgorithm(&in, &wrap) || !in.Empty() {
 		return nil, damaged("key agreement")
 	}
 	kekSize, known := wraps[wrap.id]
 	if !known {
 		return nil, unsupported("key wrap %s", wrap.id)
 	}
-	secret, err := a.secret(key)
+	secret, err := k.agreed.secret(o.key)
 	if err != nil {
 		return nil, err
 	}
 	defer clear(secret)
-	kek := deriveKey(digest, secret, sharedInfo(wrap.raw, a.ukm, kekSize), kekSize)
-	defer clear(kek)
-	cek, ok := unwrapKey(kek, a.encrypted)
-	if !ok || len(cek) != size {
-		clear(cek)
-		return nil, damaged("encrypted key")
+	kek, err := s.derive(secret, k.agreed.ukm, sharedInfo(wrap.raw, k.agreed.ukm, kekSize), kekSize)
+	if err != nil {
+		return nil, damaged("key agreement")
 	}
-	return cek, nil
+	defer clear(kek)
+	return unwrapSized(kek, k.encrypted, size)
 }
 
 // secret agrees with the originator's key. Its parameters are absent, NULL, or
@@ -174,7 +210,7 @@ func (a agreed) secret(key *ecdh.PrivateKey) ([]byte, error) {
 		!readAlgorithm(&fields, &kind) || !fields.ReadASN1BitStringAsBytes(&point) || !fields.Empty() {
 		return nil, damaged("originator's key")
 	}
-	if kind.id != oidECPublicKey {
+	if kind.id != keyType(key.Curve()) {
 		return nil, unsupported("originator's key of algorithm %s", kind.id)
 	}
 	public, err := key.Curve().NewPublicKey(point)

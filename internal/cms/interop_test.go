@@ -103,12 +103,12 @@ func ephemeralWithZeros(t *testing.T, p person) *ecdh.PrivateKey {
 func encryptWith(t *testing.T, ephemeral *ecdh.PrivateKey, p person) []byte {
 	t.Helper()
 	var spool bytes.Buffer
-	w, err := NewWriter(&spool, []Recipient{p.recipient})
+	w, err := NewWriter(&spool, []Recipient{p.recipient}, AES256CBC)
 	if err != nil {
 		t.Fatal(err)
 	}
-	cek := randomOctets(keySize)
-	info, err := agree(ephemeral, p.recipient, cek)
+	cek := randomOctets(AES256CBC.keySize())
+	info, err := p.recipient.key.(agreementKey).agree(ephemeral, issuerAndSerial(p.cert()), cek)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -120,11 +120,11 @@ func encryptWith(t *testing.T, ephemeral *ecdh.PrivateKey, p person) []byte {
 	iv := w.algorithm[len(w.algorithm)-aes.BlockSize:]
 	w.encrypter = cipher.NewCBCEncrypter(block, iv)
 	w.Write(entity)
-	head, _, err := w.Close()
+	o, err := w.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(head, spool.Bytes()...)
+	return append(o.Head, spool.Bytes()...)
 }
 
 func TestGPGSMOpens(t *testing.T) {

@@ -46,6 +46,20 @@ const (
 	oidECDHSHA384  = "1.3.132.1.11.2"
 	oidECDHSHA512  = "1.3.132.1.11.3"
 
+	// X25519: RFC 8410, Section 3; RFC 8418, Section 2.
+	oidX25519         = "1.3.101.110"
+	oidECDHHKDFSHA256 = "1.2.840.113549.1.9.16.3.19"
+
+	// Key encapsulation: RFC 9629, Sections 3 and 5; RFC 9936, Section 3.
+	oidKEMRecipient = "1.2.840.113549.1.9.16.13.3"
+	oidHKDFSHA256   = "1.2.840.113549.1.9.16.3.28"
+	oidMLKEM512     = "2.16.840.1.101.3.4.4.1"
+	oidMLKEM768     = "2.16.840.1.101.3.4.4.2"
+	oidMLKEM1024    = "2.16.840.1.101.3.4.4.3"
+
+	// S/MIME capabilities: RFC 4262, Section 2.
+	oidCapabilities = "1.2.840.113549.1.9.15"
+
 	// Digests: RFC 4055, Section 2.1.
 	oidSHA1   = "1.3.14.3.2.26"
 	oidSHA224 = "2.16.840.1.101.3.4.2.4"

@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"crypto/ecdh"
 	"crypto/ecdsa"
+	"crypto/mlkem"
 	"crypto/rsa"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
@@ -27,13 +29,18 @@ const (
 
 // A Recipient is somebody to whom an object can be encrypted: a certificate
 // whose key this package can use. Whether it may be used (validity, key usage,
-// address) is for others to say. The zero Recipient is nobody, and a Writer
-// refuses it.
+// address) is for others to say. The zero Recipient is nobody, and is refused.
 type Recipient struct {
-	cert *x509.Certificate
-	kind Kind
-	rsa  *rsa.PublicKey  // if kind is RSA
-	ec   *ecdh.PublicKey // if kind is EC
+	cert    *x509.Certificate
+	kind    Kind
+	key     publicKey
+	ciphers []Cipher
+}
+
+// A publicKey encrypts a content-encryption key into a RecipientInfo. The name
+// is the recipient's IssuerAndSerialNumber.
+type publicKey interface {
+	wrap(name, cek []byte) ([]byte, error)
 }
 
 // NewRecipient reads a certificate in DER, of which it keeps a copy. The error
@@ -52,20 +59,45 @@ func NewRecipient(der []byte) (Recipient, error) {
 	if err != nil {
 		return Recipient{}, sketch.explain(err)
 	}
-	r := Recipient{cert: cert}
-	switch key := cert.PublicKey.(type) {
-	case *rsa.PublicKey:
-		r.kind, r.rsa, err = RSA, key, checkRSA(key)
-	case *ecdsa.PublicKey:
-		r.kind = EC
-		r.ec, err = checkEC(key)
-	default:
-		err = sketch.unsupportedKey()
-	}
+	able := readCapabilities(cert)
+	kind, key, err := sketch.publicKey(cert.PublicKey, able)
 	if err != nil {
 		return Recipient{}, err
 	}
-	return r, nil
+	return Recipient{cert, kind, key, able.ciphers}, nil
+}
+
+// publicKey makes the key of what crypto/x509 has read, or of what it leaves out.
+func (s sketch) publicKey(parsed any, able capabilities) (Kind, publicKey, error) {
+	switch key := parsed.(type) {
+	case *rsa.PublicKey:
+		return RSA, transportKey{key, able.oaep}, checkRSA(key)
+	case *ecdsa.PublicKey:
+		point, err := checkEC(key)
+		return EC, agreementKey{point}, err
+	}
+	switch s.key.id {
+	case oidX25519:
+		key, err := ecdh.X25519().NewPublicKey(s.bits)
+		return X25519, agreementKey{key}, s.unsound(err)
+	case oidMLKEM768:
+		key, err := mlkem.NewEncapsulationKey768(s.bits)
+		return MLKEM, encapsulationKey{oidMLKEM768, key}, s.unsound(err)
+	case oidMLKEM1024:
+		key, err := mlkem.NewEncapsulationKey1024(s.bits)
+		return MLKEM, encapsulationKey{oidMLKEM1024, key}, s.unsound(err)
+	case oidOAEP:
+		return s.oaepKey(able)
+	}
+	return 0, nil, s.unsupportedKey()
+}
+
+// unsound says that a key is none of its algorithm.
+func (s sketch) unsound(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("cms: %s is not sound: %w", otherKeys[s.key.id], err)
 }
 
 // checkRSA refuses keys of other sizes, and those that crypto/rsa would refuse
@@ -117,15 +149,21 @@ func Fingerprint(der []byte) string {
 	return hex.EncodeToString(sum[:])
 }
 
+// Ciphers are those that the certificate says its owner can read (RFC 4262), the
+// one he likes best first, as far as this package has them. It is empty if the
+// certificate says nothing.
+func (r Recipient) Ciphers() []Cipher { return slices.Clone(r.ciphers) }
+
 // recipientInfo encrypts the content-encryption key to the recipient.
 func (r Recipient) recipientInfo(cek []byte) ([]byte, error) {
-	switch r.kind {
-	case RSA:
-		return keyTransport(r, cek)
-	case EC:
-		return keyAgreement(r, cek)
+	if r.key == nil {
+		return nil, errors.New("cms: recipient without a certificate")
 	}
-	return nil, errors.New("cms: recipient without a certificate")
+	info, err := r.key.wrap(issuerAndSerial(r.cert), cek)
+	if err != nil {
+		return nil, fmt.Errorf("cms: encrypting to %s: %w", r.Fingerprint(), err)
+	}
+	return info, nil
 }
 
 // issuerAndSerial is the IssuerAndSerialNumber of RFC 5652, Section 10.2.4: the

@@ -5,6 +5,7 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
+	"crypto/rsa"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -17,7 +18,10 @@ import (
 )
 
 func TestNewRecipient(t *testing.T) {
-	for who, kind := range map[string]Kind{"rsa2048": RSA, "rsa4096": RSA, "p256": EC, "p384": EC, "p521": EC} {
+	for who, kind := range map[string]Kind{
+		"rsa2048": RSA, "rsa4096": RSA, "rsa-oaep-sha1": RSA, "rsa-oaep-sha256": RSA,
+		"p256": EC, "p384": EC, "p521": EC, "x25519": X25519, "mlkem768": MLKEM, "mlkem1024": MLKEM,
+	} {
 		r := the(t, who).recipient
 		if r.Kind() != kind || len(r.Fingerprint()) != 64 || r.Certificate() == nil {
 			t.Errorf("%s: kind %s, fingerprint %q", who, r.Kind(), r.Fingerprint())
@@ -45,8 +49,8 @@ func TestRecipientKeepsACopy(t *testing.T) {
 	}
 }
 
-// publicKey makes a SubjectPublicKeyInfo.
-func publicKey(algorithm, key []byte) []byte {
+// keyInfo makes a SubjectPublicKeyInfo.
+func keyInfo(algorithm, key []byte) []byte {
 	return element(asn1.SEQUENCE, algorithm, element(asn1.BIT_STRING, []byte{0}, key))
 }
 
@@ -56,13 +60,13 @@ func rsaKey(n *big.Int, e byte) []byte {
 	if modulus[0]&0x80 != 0 {
 		modulus = append([]byte{0}, modulus...)
 	}
-	return publicKey(algorithmID(oidRSA, null()),
+	return keyInfo(algorithmID(oidRSA, null()),
 		element(asn1.SEQUENCE, element(asn1.INTEGER, modulus), integer(e)))
 }
 
 // ecKey makes one on a named curve.
 func ecKey(curve string, key []byte) []byte {
-	return publicKey(algorithmID(oidECPublicKey, objectID(curve)), key)
+	return keyInfo(algorithmID(oidECPublicKey, objectID(curve)), key)
 }
 
 // certificateOf makes a certificate that nobody has signed.
@@ -74,6 +78,17 @@ func certificateOf(serial byte, key []byte) []byte {
 	tbs := element(asn1.SEQUENCE, element(field0, integer(2)), integer(serial),
 		signature, name, validity, name, key)
 	return element(asn1.SEQUENCE, tbs, signature, element(asn1.BIT_STRING, make([]byte, 257)))
+}
+
+// oaepOnly makes a key that is for RSA-OAEP alone.
+func oaepOnly(p person, parameters ...[]byte) []byte {
+	return keyInfo(algorithmID(oidOAEP, parameters...), x509.MarshalPKCS1PublicKey(&p.key.(*rsa.PrivateKey).PublicKey))
+}
+
+// otherOAEP makes RSAES-OAEP-params with another digest.
+func otherOAEP(digest string) []byte {
+	id := algorithmID(digest, null())
+	return element(asn1.SEQUENCE, element(field0, id), element(field1, algorithmID(oidMGF1, id)))
 }
 
 func TestUnsupportedKeys(t *testing.T) {
@@ -94,18 +109,17 @@ func TestUnsupportedKeys(t *testing.T) {
 		"RSA key of 1024 bits":       rsaKey(modulus(1024), 3),
 		"RSA key of 2047 bits":       rsaKey(modulus(2047), 3),
 		"RSA key of 8193 bits":       rsaKey(modulus(8193), 3),
-		"RSA-PSS key":                publicKey(algorithmID("1.2.840.113549.1.1.10"), octets),
-		"RSA-OAEP key":               publicKey(algorithmID(oidOAEP), octets),
+		"RSA-PSS key":                keyInfo(algorithmID("1.2.840.113549.1.1.10"), octets),
+		"RSA-OAEP key with these":    oaepOnly(the(t, "rsa2048"), otherOAEP(oidSHA512)),
 		"curve P-224":                ecKey("1.3.132.0.33", point),
 		"Brainpool curve":            ecKey("1.3.36.3.3.2.8.1.1.7", octets),
 		"curve secp256k1":            ecKey("1.3.132.0.10", octets),
 		"elliptic curve 1.3.132.0.1": ecKey("1.3.132.0.1", octets),
-		"parameters of its own":      publicKey(algorithmID(oidECPublicKey, element(asn1.SEQUENCE)), octets),
-		"X25519 key":                 publicKey(algorithmID("1.3.101.110"), octets),
-		"X448 key":                   publicKey(algorithmID("1.3.101.111"), octets),
-		"Ed25519 key":                publicKey(algorithmID("1.3.101.112"), octets),
-		"ML-KEM-768 key":             publicKey(algorithmID("2.16.840.1.101.3.4.4.2"), octets),
-		"key of algorithm 1.2.3.4":   publicKey(algorithmID("1.2.3.4"), octets),
+		"parameters of its own":      keyInfo(algorithmID(oidECPublicKey, element(asn1.SEQUENCE)), octets),
+		"X448 key":                   keyInfo(algorithmID("1.3.101.111"), octets),
+		"Ed25519 key":                keyInfo(algorithmID("1.3.101.112"), octets),
+		"ML-KEM-512 key":             keyInfo(algorithmID(oidMLKEM512), octets),
+		"key of algorithm 1.2.3.4":   keyInfo(algorithmID("1.2.3.4"), octets),
 	} {
 		checkUnsupported(t, want, certificateOf(1, key))
 	}
@@ -138,6 +152,10 @@ func TestBadCertificates(t *testing.T) {
 		"a negative number":    certificateOf(0x81, rsaKey(odd, 3)),
 		"another, Brainpool":   certificateOf(0x81, ecKey("1.3.36.3.3.2.8.1.1.7", make([]byte, 65))),
 		"no point of P-256":    certificateOf(1, ecKey("1.2.840.10045.3.1.7", make([]byte, 65))),
+		"a short X25519 key":   certificateOf(1, keyInfo(algorithmID(oidX25519), make([]byte, 31))),
+		"a long ML-KEM key":    certificateOf(1, keyInfo(algorithmID(oidMLKEM768), make([]byte, 1185))),
+		"no ML-KEM-1024 key":   certificateOf(1, keyInfo(algorithmID(oidMLKEM1024), bytes.Repeat([]byte{0xff}, 1568))),
+		"no RSA-OAEP key":      certificateOf(1, keyInfo(algorithmID(oidOAEP), make([]byte, 32))),
 	} {
 		_, err := NewRecipient(der)
 		if err == nil || errors.As(err, new(*UnsupportedError)) {
@@ -169,7 +187,7 @@ func selfSignedUntil(t *testing.T, year int) []byte {
 	t.Helper()
 	p := the(t, "p256")
 	template := &x509.Certificate{SerialNumber: big.NewInt(1), NotAfter: time.Date(year, 1, 1, 0, 0, 0, 0, time.UTC)}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, p.key.Public(), p.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, &p.key.(*ecdsa.PrivateKey).PublicKey, p.key)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +205,6 @@ func TestUnsupportedOpenSSL(t *testing.T) {
 		"secp256k1":             {"EC", "-pkeyopt", "ec_paramgen_curve:secp256k1"},
 		"parameters of its own": {"EC", "-pkeyopt", "ec_paramgen_curve:P-256", "-pkeyopt", "ec_param_enc:explicit"},
 		"P-224":                 {"EC", "-pkeyopt", "ec_paramgen_curve:P-224"},
-		"X25519":                {"X25519"},
 		"X448":                  {"X448"},
 		"RSA-PSS":               {"RSA-PSS"},
 		"RSA key of 1024":       {"RSA", "-pkeyopt", "rsa_keygen_bits:1024"},
@@ -203,7 +220,7 @@ func TestUnsupportedOpenSSL(t *testing.T) {
 }
 
 func FuzzNewRecipient(f *testing.F) {
-	for _, who := range []string{"rsa2048", "p256", "p521"} {
+	for _, who := range []string{"rsa2048", "rsa-oaep-sha256", "p256", "p521", "x25519", "mlkem768"} {
 		f.Add(the(f, who).cert().Raw)
 	}
 	f.Add(certificateOf(0x81, ecKey("1.3.36.3.3.2.8.1.1.7", make([]byte, 65))))
@@ -219,7 +236,7 @@ func FuzzNewRecipient(f *testing.F) {
 			t.Error("the certificate is not the one given")
 		}
 		// Whoever is accepted can be encrypted to.
-		if _, err := NewWriter(&bytes.Buffer{}, []Recipient{r}); err != nil {
+		if _, err := NewWriter(&bytes.Buffer{}, []Recipient{r}, AES256CBC); err != nil {
 			t.Errorf("accepted, and then: %v", err)
 		}
 	})

@@ -7,37 +7,96 @@ import (
 	_ "crypto/sha1" // what OAEP means when it names no digest
 	_ "crypto/sha256"
 	_ "crypto/sha512"
-	"fmt"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// keyTransport makes a KeyTransRecipientInfo: RFC 5652, Section 6.2.1.
-func keyTransport(r Recipient, cek []byte) ([]byte, error) {
+// A transportKey is an RSA key: RFC 5652, Section 6.2.1.
+type transportKey struct {
+	key  *rsa.PublicKey
+	oaep crypto.Hash // 0: PKCS #1 v1.5, the form that every reader opens
+}
+
+// wrap makes a KeyTransRecipientInfo.
+func (k transportKey) wrap(name, cek []byte) ([]byte, error) {
+	how, encrypted, err := k.encrypt(cek)
+	if err != nil {
+		return nil, err
+	}
+	return element(asn1.SEQUENCE, integer(0), name, how, element(asn1.OCTET_STRING, encrypted)), nil
+}
+
+// encrypt returns the KeyEncryptionAlgorithmIdentifier and the EncryptedKey.
+func (k transportKey) encrypt(cek []byte) (how, encrypted []byte, err error) {
+	if k.oaep != 0 {
+		encrypted, err = rsa.EncryptOAEP(k.oaep.New(), rand.Reader, k.key, cek, nil)
+		return algorithmID(oidOAEP, oaepParameters(k.oaep)), encrypted, err
+	}
 	// PKCS #1 v1.5 endangers those who decrypt and tell strangers how it went;
 	// a mail goes one way. OAEP is refused by gpgsm and by older NSS.
 	//lint:ignore SA1019 RFC 3370, Section 4.2.1: the form that every reader opens.
-	encrypted, err := rsa.EncryptPKCS1v15(rand.Reader, r.rsa, cek)
-	if err != nil {
-		return nil, fmt.Errorf("cms: encrypting to %s: %w", r.Fingerprint(), err)
-	}
-	return element(asn1.SEQUENCE,
-		integer(0),
-		issuerAndSerial(r.cert),
-		algorithmID(oidRSA, null()), // RFC 3370, Section 4.2.1: NULL, not absent
-		element(asn1.OCTET_STRING, encrypted)), nil
+	encrypted, err = rsa.EncryptPKCS1v15(rand.Reader, k.key, cek)
+	return algorithmID(oidRSA, null()), encrypted, err // RFC 3370, Section 4.2.1: NULL, not absent
 }
 
-// openTransported decrypts a content-encryption key of so many octets.
-func openTransported(key *rsa.PrivateKey, a algorithm, encrypted []byte, size int) ([]byte, error) {
-	switch a.id {
-	case oidRSA:
-		return openPKCS1(key, encrypted, size)
-	case oidOAEP:
-		return openOAEP(key, a.parameters, encrypted, size)
+// oaepParameters makes RSAES-OAEP-params with the same digest in both places:
+// RFC 4055, Section 4.1. Defaults are left out, and SHA-1 is one; the digest of
+// the mask is written down, without which readers take SHA-1 for it.
+func oaepParameters(h crypto.Hash) []byte {
+	if h == crypto.SHA1 {
+		return element(asn1.SEQUENCE)
 	}
-	return nil, unsupported("key encryption %s", a.id)
+	digest := algorithmID(oidSHA256, null()) // RFC 4055, Section 2.1
+	return element(asn1.SEQUENCE,
+		element(field0, digest),
+		element(field1, algorithmID(oidMGF1, digest)))
+}
+
+// oaepKey reads a key that is for RSA-OAEP alone: RFC 4055, Section 4. What
+// parameters stand there bind the sender.
+func (s sketch) oaepKey(able capabilities) (Kind, publicKey, error) {
+	key, err := s.rsaKey()
+	if err != nil {
+		return 0, nil, s.unsound(err)
+	}
+	k := transportKey{key, able.oaep}
+	if k.oaep == 0 {
+		k.oaep = crypto.SHA256
+	}
+	if !s.key.parameters.Empty() {
+		var ok bool
+		if k.oaep, ok = oaepDigest(s.key.parameters); !ok {
+			return 0, nil, unsupported("RSA-OAEP key with these parameters")
+		}
+	}
+	return RSA, k, checkRSA(key)
+}
+
+// oaepDigest reads RSAES-OAEP-params of the two sorts that we write: SHA-256 in
+// both places, and the defaults, which are SHA-1.
+func oaepDigest(parameters cryptobyte.String) (crypto.Hash, bool) {
+	options, err := readOAEP(parameters)
+	if err != nil || len(options.Label) > 0 || options.Hash != options.MGFHash {
+		return 0, false
+	}
+	return options.Hash, options.Hash == crypto.SHA256 || options.Hash == crypto.SHA1
+}
+
+// A transportOpener is the private key to a transportKey.
+type transportOpener struct{ key *rsa.PrivateKey }
+
+// unwrap implements privateKey.
+func (o transportOpener) unwrap(k sealedKey, size int) ([]byte, error) {
+	switch {
+	case k.kind != transported:
+		return nil, ErrNotRecipient
+	case k.how.id == oidRSA:
+		return openPKCS1(o.key, k.encrypted, size)
+	case k.how.id == oidOAEP:
+		return openOAEP(o.key, k.how.parameters, k.encrypted, size)
+	}
+	return nil, unsupported("key encryption %s", k.how.id)
 }
 
 // openPKCS1 gives a random key when the padding is wrong, so that nobody learns

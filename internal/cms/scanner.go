@@ -79,6 +79,19 @@ func (s *Scanner) contents(p []byte) int {
 	return n
 }
 
+// pass is Write for n octets of contents that are not here to be seen.
+func (s *Scanner) pass(n int64) {
+	if n > s.skip || s.readingID {
+		s.hopeless = true
+		return
+	}
+	s.offset += n
+	s.skip -= n
+	if s.skip == 0 && n > 0 {
+		s.ended()
+	}
+}
+
 // headerOctet takes the next octet of a header.
 func (s *Scanner) headerOctet(c byte) {
 	if s.whole {

@@ -18,6 +18,7 @@ type sketch struct {
 	validity cryptobyte.String // the contents of Validity
 	spki     []byte            // the SubjectPublicKeyInfo
 	key      algorithm
+	bits     []byte // the key itself
 	curve    string // the named curve, if the key is on one
 }
 
@@ -37,7 +38,7 @@ func readSketch(der []byte) (s sketch, ok bool) {
 		!tbs.ReadASN1(&s.validity, asn1.SEQUENCE) ||
 		!tbs.SkipASN1(asn1.SEQUENCE) || // subject
 		!tbs.ReadASN1Element(&spki, asn1.SEQUENCE) ||
-		!readKey(spki, &s.key) {
+		!readKey(spki, &s.key, &s.bits) {
 		return sketch{}, false
 	}
 	s.serial, s.spki = serial, spki
@@ -48,11 +49,18 @@ func readSketch(der []byte) (s sketch, ok bool) {
 	return s, true
 }
 
-// readKey reads a SubjectPublicKeyInfo, but not the key in it.
-func readKey(in cryptobyte.String, key *algorithm) bool {
-	var spki cryptobyte.String
-	return in.ReadASN1(&spki, asn1.SEQUENCE) && in.Empty() &&
-		readAlgorithm(&spki, key) && spki.SkipASN1(asn1.BIT_STRING) && spki.Empty()
+// readKey reads a SubjectPublicKeyInfo. The bits of a key that has not whole
+// octets are nil: none that we know has.
+func readKey(in cryptobyte.String, key *algorithm, bits *[]byte) bool {
+	var spki, contents cryptobyte.String
+	if !in.ReadASN1(&spki, asn1.SEQUENCE) || !in.Empty() ||
+		!readAlgorithm(&spki, key) || !spki.ReadASN1(&contents, asn1.BIT_STRING) || !spki.Empty() {
+		return false
+	}
+	if len(contents) > 0 && contents[0] == 0 {
+		*bits = contents[1:]
+	}
+	return true
 }
 
 // IsCertificate says whether der has the outline of a certificate, and nothing
@@ -71,7 +79,7 @@ func SubjectPublicKeyInfo(der []byte) []byte {
 }
 
 // IsSubjectPublicKeyInfo says whether der has the outline of one.
-func IsSubjectPublicKeyInfo(der []byte) bool { return readKey(der, new(algorithm)) }
+func IsSubjectPublicKeyInfo(der []byte) bool { return readKey(der, new(algorithm), new([]byte)) }
 
 // Validity reads from when until when a certificate in DER holds: RFC 5280,
 // Section 4.1.2.5. It does so for certificates, too, whose curve crypto/x509 does
@@ -142,10 +150,10 @@ var goCurves = map[string]bool{
 	"1.3.132.0.35":        true, // P-521
 }
 
-// otherKeys names the keys of S/MIME certificates that cannot be encrypted to,
-// or not by us.
+// otherKeys names the keys of S/MIME certificates that are neither RSA nor on a
+// NIST curve.
 var otherKeys = map[string]string{
-	"1.3.101.110":             "X25519 key", // RFC 8410, Section 3
+	oidX25519:                 "X25519 key",
 	"1.3.101.111":             "X448 key",
 	"1.3.101.112":             "Ed25519 key, which can only sign,",
 	"1.3.101.113":             "Ed448 key, which can only sign,",
@@ -154,9 +162,9 @@ var otherKeys = map[string]string{
 	"1.2.840.10040.4.1":       "DSA key, which can only sign,",
 	"1.3.132.1.12":            "ECDH key", // RFC 5480, Section 2.1.2
 	"1.3.132.1.13":            "ECMQV key",
-	"2.16.840.1.101.3.4.4.1":  "ML-KEM-512 key",
-	"2.16.840.1.101.3.4.4.2":  "ML-KEM-768 key",
-	"2.16.840.1.101.3.4.4.3":  "ML-KEM-1024 key",
+	oidMLKEM512:               "ML-KEM-512 key",
+	oidMLKEM768:               "ML-KEM-768 key",
+	oidMLKEM1024:              "ML-KEM-1024 key",
 	"2.16.840.1.101.3.4.3.17": "ML-DSA-44 key, which can only sign,",
 	"2.16.840.1.101.3.4.3.18": "ML-DSA-65 key, which can only sign,",
 	"2.16.840.1.101.3.4.3.19": "ML-DSA-87 key, which can only sign,",

@@ -54,7 +54,7 @@ func TestKeyWrapVectors(t *testing.T) {
 }
 
 func TestKeyWrapLengths(t *testing.T) {
-	kek := make([]byte, keySize)
+	kek := make([]byte, 32)
 	for _, n := range []int{0, 1, 7, 8, 15, 23, 31, 33, 72, 1 << 16} {
 		if _, err := wrapKey(kek, make([]byte, n)); err == nil {
 			t.Errorf("%d octets are wrapped", n)
@@ -84,7 +84,7 @@ func TestKeyDerivationVectors(t *testing.T) {
 
 // RFC 5753, Section 7.2: 256 bits are 00 00 01 00, and absent means absent.
 func TestSharedInfo(t *testing.T) {
-	got := sharedInfo(algorithmID(oidAES256Wrap), nil, keySize)
+	got := sharedInfo(algorithmID(oidAES256Wrap), nil, 32)
 	want := unhex(t, "3015 300b 0609 608648016503040 12d a206 0404 00000100")
 	if !bytes.Equal(got, want) {
 		t.Errorf("%x, want %x", got, want)
@@ -93,6 +93,25 @@ func TestSharedInfo(t *testing.T) {
 	want = unhex(t, "301b 300b 0609 608648016503040105 a004 0402 0102 a206 0404 00000080")
 	if !bytes.Equal(got, want) {
 		t.Errorf("with ukm: %x, want %x", got, want)
+	}
+}
+
+// The steps of the example of RFC 9936, Appendix C, that do not ask for an
+// ML-KEM-512, which the standard library has not.
+func TestKEMVector(t *testing.T) {
+	info := otherInfo(algorithmID(oidAES128Wrap), 16, nil)
+	if want := unhex(t, "3010 300b 0609 608648016503040105 0201 10"); !bytes.Equal(info, want) {
+		t.Errorf("CMSORIforKEMOtherInfo is %x, want %x", info, want)
+	}
+	secret := unhex(t, "7DF12D412AE299A24FDE6D7C3BB8E3194C80AD3C733DCF2775E09FE8BEDB86D8")
+	kek, err := deriveHKDF(secret, nil, info, 16)
+	if want := unhex(t, "CF453A3E2BAE0A78701B8206C185A008"); err != nil || !bytes.Equal(kek, want) {
+		t.Errorf("key-encryption key is %x, %v, want %x", kek, err, want)
+	}
+	cek := unhex(t, "C5153005588269A0A59F3C01943FDD56")
+	wrapped, err := wrapKey(kek, cek)
+	if want := unhex(t, "C050E4392F9C14DD0AC2220203F317D701F94F9DD92778F5"); err != nil || !bytes.Equal(wrapped, want) {
+		t.Errorf("encrypted key is %x, %v, want %x", wrapped, err, want)
 	}
 }
 

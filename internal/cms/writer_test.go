@@ -2,6 +2,7 @@ package cms
 
 import (
 	"bytes"
+	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
 	"crypto/elliptic"
@@ -17,7 +18,78 @@ import (
 	"go.mozilla.org/pkcs7"
 )
 
+// allKinds are those that OpenSSL has opened for long.
 var allKinds = []string{"rsa2048", "rsa4096", "p256", "p384", "p521"}
+
+// Each kind of key with each cipher, at lengths where padding and buffers end.
+func TestEncrypt(t *testing.T) {
+	for _, who := range everybody() {
+		p := the(t, who)
+		for _, c := range Ciphers {
+			for _, size := range []int{1, 15, 16, 17, bufferSize - 1, bufferSize, 3*bufferSize + 5} {
+				content := randomOctets(size)
+				checkOpens(t, encryptAs(t, c, content, p), content, p)
+			}
+		}
+	}
+	checkOpens(t, encryptAs(t, AES128CBC, nil, the(t, "p256")), nil, the(t, "p256"))
+}
+
+func TestEncryptRefuses(t *testing.T) {
+	to := recipientsOf(the(t, "p256"))
+	for name, c := range map[string]struct {
+		content string
+		size    int64
+		to      []Recipient
+		cipher  Cipher
+	}{
+		"shorter than said":      {"abc", 4, to, AES256CBC},
+		"longer than said":       {"abc", 2, to, AES256CBC},
+		"shorter than said, GCM": {"abc", 4, to, AES256GCM},
+		"longer than said, GCM":  {"abc", 2, to, AES256GCM},
+		"nothing, GCM":           {"", 0, to, AES256GCM},
+		"a negative length":      {"", -1, to, AES256GCM},
+		"endless":                {"", maxObject + 1, to, AES256CBC},
+		"no such cipher":         {"abc", 3, to, Cipher(len(Ciphers))},
+		"nobody":                 {"abc", 3, nil, AES256GCM},
+	} {
+		var out bytes.Buffer
+		err := Encrypt(&out, strings.NewReader(c.content), c.size, c.to, c.cipher)
+		if err == nil || isEncrypted(out.Bytes()) {
+			t.Errorf("%s: %v, %d octets", name, err, out.Len())
+		}
+	}
+	if _, err := NewWriter(io.Discard, to, AES128GCM); err == nil {
+		t.Error("GCM is written in pieces")
+	}
+	if _, err := Seal(make([]byte, 10), to, AES128GCM); err == nil {
+		t.Error("sealed without room for the tag")
+	}
+	if _, err := Seal(make([]byte, 10, 100), to, AES128CBC); err == nil {
+		t.Error("sealed without authentication")
+	}
+}
+
+func TestParseWords(t *testing.T) {
+	for _, c := range Ciphers {
+		if got, ok := ParseCipher(c.String()); !ok || got != c {
+			t.Errorf("%s is read as %s", c, got)
+		}
+	}
+	for _, k := range Kinds {
+		if got, ok := ParseKind(k.String()); !ok || got != k {
+			t.Errorf("%s is read as %s", k, got)
+		}
+	}
+	for _, word := range []string{"", "des", "AES256-CBC", "none", "cipher 4"} {
+		if _, ok := ParseCipher(word); ok {
+			t.Errorf("cipher %q", word)
+		}
+		if _, ok := ParseKind(word); ok {
+			t.Errorf("kind %q", word)
+		}
+	}
+}
 
 func TestRoundTrip(t *testing.T) {
 	for _, who := range allKinds {
@@ -153,6 +225,108 @@ func TestFormRSA(t *testing.T) {
 	checkName(t, ktri.Recipient, p)
 }
 
+// RFC 8418, Section 3.
+func TestFormX25519(t *testing.T) {
+	for c, wrap := range map[Cipher]string{AES256CBC: oidAES256Wrap, AES128CBC: oidAES128Wrap} {
+		p := the(t, "x25519")
+		env := parseObject(t, encryptAs(t, c, entity, p))
+		kari := parseKeyAgreement(t, env.Recipients[0].FullBytes, oidX25519)
+		if env.Version != 2 || kari.Version != 3 || kari.Originator.Algorithm.ID.String() != oidX25519 ||
+			len(kari.Originator.Point.Bytes) != 32 || kari.Algorithm.ID.String() != oidECDHHKDFSHA256 ||
+			kari.Algorithm.Wrap.ID.String() != wrap || len(kari.Keys) != 1 || len(kari.Keys[0].Key) != c.keySize()+8 {
+			t.Errorf("%s: version %d, key agreement %+v", c, env.Version, kari)
+		}
+		checkName(t, kari.Keys[0].Recipient, p)
+	}
+}
+
+// RFC 9629, Section 3; RFC 9936, Section 2.2.
+func TestFormKEM(t *testing.T) {
+	type kemri struct {
+		Version    int
+		Recipient  derIssuerAndSerial
+		KEM        struct{ ID asn1.ObjectIdentifier }
+		Ciphertext []byte
+		KDF        struct{ ID asn1.ObjectIdentifier }
+		Size       int
+		Wrap       struct{ ID asn1.ObjectIdentifier }
+		Key        []byte
+	}
+	type other struct {
+		Type  asn1.ObjectIdentifier
+		Value kemri
+	}
+	for who, form := range map[string]struct {
+		id   string
+		size int
+	}{"mlkem768": {oidMLKEM768, 1088}, "mlkem1024": {oidMLKEM1024, 1568}} {
+		p := the(t, who)
+		env := parseObject(t, encryptAs(t, AES128CBC, entity, p))
+		var ori other
+		if rest, err := asn1.UnmarshalWithParams(env.Recipients[0].FullBytes, &ori, "tag:4"); err != nil || len(rest) > 0 {
+			t.Fatal(err)
+		}
+		k := ori.Value
+		if env.Version != 3 || ori.Type.String() != oidKEMRecipient || k.Version != 0 || k.KEM.ID.String() != form.id ||
+			len(k.Ciphertext) != form.size || k.KDF.ID.String() != oidHKDFSHA256 || k.Size != 32 ||
+			k.Wrap.ID.String() != oidAES256Wrap || len(k.Key) != 24 {
+			t.Errorf("%s: version %d, %+v", who, env.Version, k)
+		}
+		checkName(t, k.Recipient, p)
+	}
+}
+
+// RFC 4055, Section 4.1: parameters are there, and defaults are not in them.
+func TestFormOAEP(t *testing.T) {
+	for who, want := range map[string][]byte{
+		"rsa-oaep-sha1":   {0x30, 0},
+		"rsa-oaep-sha256": oaepParameters(crypto.SHA256),
+	} {
+		var ktri derKeyTransport
+		env := parseObject(t, encryptAs(t, AES256CBC, entity, the(t, who)))
+		if _, err := asn1.Unmarshal(env.Recipients[0].FullBytes, &ktri); err != nil {
+			t.Fatal(err)
+		}
+		if ktri.Algorithm.ID.String() != oidOAEP || !bytes.Equal(ktri.Algorithm.Parameters.FullBytes, want) {
+			t.Errorf("%s: %s with %x", who, ktri.Algorithm.ID, ktri.Algorithm.Parameters.FullBytes)
+		}
+	}
+}
+
+// RFC 5083, Section 2.1; RFC 5084, Section 3.2.
+func TestFormGCM(t *testing.T) {
+	type authEnveloped struct {
+		Version    int
+		Recipients []asn1.RawValue `asn1:"set"`
+		Content    struct {
+			Type      asn1.ObjectIdentifier
+			Algorithm struct {
+				ID         asn1.ObjectIdentifier
+				Parameters struct {
+					Nonce []byte
+					Tag   int
+				}
+			}
+			Ciphertext []byte `asn1:"tag:0"`
+		}
+		MAC []byte
+	}
+	var info struct {
+		Type    asn1.ObjectIdentifier
+		Content authEnveloped `asn1:"explicit,tag:0"`
+	}
+	object := encryptAs(t, AES128GCM, entity, the(t, "rsa2048"), the(t, "mlkem768"))
+	if rest, err := asn1.Unmarshal(object, &info); err != nil || len(rest) > 0 {
+		t.Fatalf("not DER: %v", err)
+	}
+	env, how := info.Content, info.Content.Content.Algorithm
+	if info.Type.String() != oidAuthEnvelopedData || env.Version != 0 || len(env.Recipients) != 2 ||
+		how.ID.String() != oidAES128GCM || len(how.Parameters.Nonce) != 12 || how.Parameters.Tag != 16 ||
+		len(env.Content.Ciphertext) != len(entity) || len(env.MAC) != 16 {
+		t.Errorf("%s %+v", info.Type, env)
+	}
+}
+
 func TestFormEC(t *testing.T) {
 	for who, scheme := range map[string]string{
 		"p256": oidECDHSHA256, "p384": oidECDHSHA384, "p521": oidECDHSHA512,
@@ -162,7 +336,7 @@ func TestFormEC(t *testing.T) {
 		if env.Version != 2 {
 			t.Errorf("%s: version %d", who, env.Version)
 		}
-		kari := parseKeyAgreement(t, env.Recipients[0].FullBytes)
+		kari := parseKeyAgreement(t, env.Recipients[0].FullBytes, oidECPublicKey)
 		if kari.Version != 3 || kari.Originator.Algorithm.ID.String() != oidECPublicKey ||
 			kari.Algorithm.ID.String() != scheme || kari.Algorithm.Wrap.ID.String() != oidAES256Wrap ||
 			len(kari.Keys) != 1 || len(kari.Keys[0].Key) != 40 {
@@ -174,9 +348,9 @@ func TestFormEC(t *testing.T) {
 
 // parseKeyAgreement reads a KeyAgreeRecipientInfo. The implicit [1] of the
 // originator's key inside the explicit [0] is more than struct tags can say.
-func parseKeyAgreement(t *testing.T, der []byte) derKeyAgreement {
+func parseKeyAgreement(t *testing.T, der []byte, keyType string) derKeyAgreement {
 	t.Helper()
-	start := bytes.Index(der, algorithmID(oidECPublicKey)) - 2
+	start := bytes.Index(der, algorithmID(keyType)) - 2
 	if der[start] != 0xa1 { // a longer point, and a length of two octets
 		start--
 	}
@@ -237,24 +411,24 @@ func TestNewWriterRefuses(t *testing.T) {
 		"one of them is zero": {the(t, "p256").recipient, {}},
 		"too many":            crowd,
 	} {
-		if _, err := NewWriter(io.Discard, to); err == nil {
+		if _, err := NewWriter(io.Discard, to, AES256CBC); err == nil {
 			t.Errorf("%s: no error", name)
 		}
 	}
-	if _, err := NewWriter(io.Discard, crowd[1:]); err != nil {
+	if _, err := NewWriter(io.Discard, crowd[1:], AES256CBC); err != nil {
 		t.Errorf("as many as may be: %v", err)
 	}
 }
 
 func TestClosed(t *testing.T) {
-	w, err := NewWriter(io.Discard, []Recipient{the(t, "p256").recipient})
+	w, err := NewWriter(io.Discard, []Recipient{the(t, "p256").recipient}, AES256CBC)
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.Close(); err != nil {
+	if _, err := w.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := w.Close(); err == nil {
+	if _, err := w.Close(); err == nil {
 		t.Error("closed twice without an error")
 	}
 	if _, err := w.Write([]byte("x")); err == nil {
@@ -284,7 +458,7 @@ func TestSpoolFails(t *testing.T) {
 		"later":            {bufferSize + 5, full},
 		"without a reason": {bufferSize + 5, nil},
 	} {
-		w, err := NewWriter(spool, []Recipient{the(t, "p256").recipient})
+		w, err := NewWriter(spool, []Recipient{the(t, "p256").recipient}, AES256CBC)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -295,21 +469,21 @@ func TestSpoolFails(t *testing.T) {
 		if _, err := w.Write([]byte("x")); err == nil {
 			t.Errorf("%s: written afterwards", name)
 		}
-		if head, _, err := w.Close(); err == nil || head != nil {
+		if o, err := w.Close(); err == nil || o.Head != nil {
 			t.Errorf("%s: closed as if all were well", name)
 		}
 	}
 }
 
 func TestSpoolFailsAtClose(t *testing.T) {
-	w, err := NewWriter(&fullSpool{15, io.ErrShortWrite}, []Recipient{the(t, "p256").recipient})
+	w, err := NewWriter(&fullSpool{15, io.ErrShortWrite}, []Recipient{the(t, "p256").recipient}, AES256CBC)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := io.Copy(w, strings.NewReader("short")); err != nil {
 		t.Fatal(err)
 	}
-	if head, _, err := w.Close(); err == nil || head != nil {
+	if o, err := w.Close(); err == nil || o.Head != nil {
 		t.Error("closed as if all were well")
 	}
 }
@@ -332,14 +506,14 @@ func TestConstantMemory(t *testing.T) {
 	piece := make([]byte, 65535) // as a milter's chunks
 	write := func(megabytes int) float64 {
 		return testing.AllocsPerRun(3, func() {
-			w, err := NewWriter(io.Discard, []Recipient{the(t, "p256").recipient})
+			w, err := NewWriter(io.Discard, []Recipient{the(t, "p256").recipient}, AES256CBC)
 			if err != nil {
 				t.Fatal(err)
 			}
 			for n := 0; n < megabytes<<20; n += len(piece) {
 				w.Write(piece)
 			}
-			if _, _, err := w.Close(); err != nil {
+			if _, err := w.Close(); err != nil {
 				t.Fatal(err)
 			}
 		})
@@ -352,7 +526,7 @@ func TestConstantMemory(t *testing.T) {
 }
 
 func TestWriteDoesNotAllocate(t *testing.T) {
-	w, err := NewWriter(io.Discard, []Recipient{the(t, "p256").recipient})
+	w, err := NewWriter(io.Discard, []Recipient{the(t, "p256").recipient}, AES256CBC)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -374,7 +548,7 @@ func BenchmarkWriter(b *testing.B) {
 		b.SetBytes(size)
 		b.ReportAllocs()
 		for b.Loop() {
-			w, err := NewWriter(io.Discard, to)
+			w, err := NewWriter(io.Discard, to, AES256CBC)
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -385,7 +559,7 @@ func BenchmarkWriter(b *testing.B) {
 		}
 	})
 	b.Run("cipher", func(b *testing.B) {
-		block, err := aes.NewCipher(make([]byte, keySize))
+		block, err := aes.NewCipher(make([]byte, AES256CBC.keySize()))
 		if err != nil {
 			b.Fatal(err)
 		}

@@ -38,18 +38,18 @@ func recognize(t *testing.T, h message.Header, body string) bool {
 func sealed(t testing.TB, content string) []byte {
 	t.Helper()
 	var ciphertext bytes.Buffer
-	w, err := cms.NewWriter(&ciphertext, []cms.Recipient{newPerson(t, cms.RSA, 1).to})
+	w, err := cms.NewWriter(&ciphertext, []cms.Recipient{newPerson(t, cms.RSA, 1).to}, cms.AES256CBC)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := w.Write([]byte(content)); err != nil {
 		t.Fatal(err)
 	}
-	head, _, err := w.Close()
+	object, err := w.Close()
 	if err != nil {
 		t.Fatal(err)
 	}
-	return append(head, ciphertext.Bytes()...)
+	return append(object.Head, ciphertext.Bytes()...)
 }
 
 // inBase64 is a body that holds an object.
@@ -334,5 +334,5 @@ func TestRecognizesOpenSSL(t *testing.T) {
 
 // relabelled calls everything enveloped-data.
 func relabelled(h message.Header) message.Header {
-	return append(h.Outside(), message.Envelope()...)
+	return append(h.Outside(), message.Envelope(false)...)
 }

@@ -314,7 +314,7 @@ func (m *Mail) sealed() Verdict {
 		return Verdict{Reply: m.end(noRoom, err)}
 	}
 	v := m.passed("encrypted")
-	v.Encrypted, v.Replaces, v.Header, v.Body = true, m.replaces, message.Envelope(), body
+	v.Encrypted, v.Replaces, v.Header, v.Body = true, m.replaces, message.Envelope(false), body
 	return v
 }
 

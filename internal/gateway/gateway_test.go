@@ -328,7 +328,7 @@ func TestAlreadyEncrypted(t *testing.T) {
 		{"nor with a tail and a hidden recipient", []string{"rsa@example.net", "rsa2@example.net"}, "\r\nP.S.: the password is 1234\r\n", ""},
 	} {
 		t.Run(test.name, func(t *testing.T) {
-			h := append(header("To: rsa@example.net"), message.Envelope()...)
+			h := append(header("To: rsa@example.net"), message.Envelope(false)...)
 			whole := string(body) + test.tail
 			m := begin(t, g, test.to...)
 			v := send(t, m, h, []byte(whole))

@@ -20,7 +20,7 @@ type sealing struct {
 // goes to dir.
 func (s *sealing) begin(dir string, to Group) (err error) {
 	s.spool.dir = dir
-	s.writer, err = cms.NewWriter(&s.spool, to.certs())
+	s.writer, err = cms.NewWriter(&s.spool, to.certs(), cms.AES256CBC)
 	return err
 }
 
@@ -41,7 +41,7 @@ func (s *sealing) Write(p []byte) (int, error) {
 
 // finish returns the new body, which can be read until Close.
 func (s *sealing) finish() (io.Reader, error) {
-	head, _, err := s.writer.Close()
+	object, err := s.writer.Close()
 	if err != nil {
 		return nil, err
 	}
@@ -49,7 +49,7 @@ func (s *sealing) finish() (io.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
-	return newBase64Reader(io.MultiReader(bytes.NewReader(head), content)), nil
+	return newBase64Reader(object.Reader(content)), nil
 }
 
 // Close drops the ciphertext.

@@ -26,12 +26,16 @@ func (h Header) Replaced() []string {
 }
 
 // Envelope returns the fields that an encrypted message has in place of those
-// that went inside: RFC 8551, Section 3.3. They stand in front of a body from
-// [NewBase64Writer].
-func Envelope() Header {
+// that went inside: RFC 8551, Section 3.3, and 3.4 for authenticated encryption.
+// They stand in front of a body from [NewBase64Writer].
+func Envelope(authenticated bool) Header {
+	kind := "enveloped-data"
+	if authenticated {
+		kind = "authEnveloped-data"
+	}
 	return Header{
 		{"MIME-Version", " 1.0"},
-		{"Content-Type", " application/pkcs7-mime; smime-type=enveloped-data; name=smime.p7m"},
+		{"Content-Type", " application/pkcs7-mime; smime-type=" + kind + "; name=smime.p7m"},
 		{"Content-Transfer-Encoding", " base64"},
 		{"Content-Disposition", " attachment; filename=smime.p7m"},
 	}

@@ -56,7 +56,7 @@ func TestEntityAndOutside(t *testing.T) {
 func TestEnvelopeIsRead(t *testing.T) {
 	object := bytes.Repeat([]byte("a CMS object, or so\x00\xff"), 1000)
 	var mail bytes.Buffer
-	mail.WriteString(written(t, append(mustRead(t, "Subject: hello\n").Outside(), Envelope()...)) + "\r\n")
+	mail.WriteString(written(t, append(mustRead(t, "Subject: hello\n").Outside(), Envelope(false)...)) + "\r\n")
 	body := NewBase64Writer(&mail)
 	if _, err := body.Write(object); err != nil {
 		t.Fatal(err)

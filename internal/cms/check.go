@@ -1,0 +1,160 @@
+package cms
+
+import (
+	"bytes"
+	"crypto/aes"
+	"errors"
+	"fmt"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
+)
+
+// Check reads an object back with the reader that [Decrypt] has, as far as that
+// goes without a private key, and says what is not as it should be for the
+// recipients, the cipher and so many octets of content: the structure and each
+// length in it; that these recipients and nobody else can open it, and stand in
+// the order of DER; the cipher and its parameters.
+//
+// It is for whoever is about to let go of a plaintext: a mail that nobody can
+// open is lost. It does not look at the ciphertext, and so takes the same time
+// whatever the length.
+func (o Object) Check(to []Recipient, c Cipher, content int64) error {
+	err := o.checkLengths(c, content)
+	if err == nil {
+		var env *envelope
+		if env, err = o.outline(); err == nil {
+			err = errors.Join(env.checkCipher(c), checkRecipients(env.recipients, to, c))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("cms: written badly: %w", err)
+	}
+	return nil
+}
+
+// checkLengths asks a Scanner.
+func (o Object) checkLengths(c Cipher, content int64) error {
+	if want := c.length(content); o.Length != want {
+		return fmt.Errorf("%d octets of ciphertext, want %d", o.Length, want)
+	}
+	var s Scanner
+	s.Write(o.Head)
+	s.pass(o.Length)
+	s.Write(o.Tail)
+	if !s.Encrypted() {
+		return errors.New("not one whole encrypted object")
+	}
+	return nil
+}
+
+// outline reads the envelope, with one octet in the place of the ciphertext.
+func (o Object) outline() (*envelope, error) {
+	total := int64(len(o.Head)) + o.Length + int64(len(o.Tail))
+	outline, ok := o.shorten(o.Head, 0, total, 0)
+	if !ok {
+		return nil, damaged("its elements do not end where they should")
+	}
+	return readEnvelope(outline)
+}
+
+// shorten rewrites the contents of an element around the ciphertext, of which
+// the rest is in the head. It begins at an offset in the object and ends at
+// another. The element in it that is not all in the head is around the
+// ciphertext too, or is the ciphertext.
+func (o Object) shorten(rest []byte, at, end int64, depth int) (out []byte, ok bool) {
+	ciphertext := int64(len(o.Head)) + o.Length // where it ends
+	for len(rest) > 0 {
+		h, state := parseHeader(rest)
+		if state != headerDone || h.indefinite || depth == maxDepth {
+			return nil, false
+		}
+		size := int64(h.size) + h.length
+		if size <= int64(len(rest)) {
+			out, rest, at = append(out, rest[:size]...), rest[size:], at+size
+			continue
+		}
+		inside, ok := o.shorten(rest[h.size:], at+int64(h.size), at+size, depth+1)
+		out = append(out, element(h.tag, inside)...)
+		switch {
+		case at+size == end:
+			return out, ok
+		case at+size == ciphertext && end == ciphertext+int64(len(o.Tail)):
+			return append(out, o.Tail...), ok
+		}
+		return nil, false
+	}
+	return append(out, 0), end == ciphertext
+}
+
+// checkCipher holds the algorithm against the cipher.
+func (e *envelope) checkCipher(c Cipher) error {
+	if e.authenticated != c.Authenticated() || e.algorithm.id != c.oid() {
+		return fmt.Errorf("cipher %s, want %s", e.algorithm.id, c)
+	}
+	if !c.Authenticated() {
+		var iv cryptobyte.String
+		parameters := e.algorithm.parameters
+		if !parameters.ReadASN1(&iv, asn1.OCTET_STRING) || len(iv) != aes.BlockSize {
+			return damaged("initialization vector")
+		}
+		return nil
+	}
+	if len(e.mac) != tagSize {
+		return fmt.Errorf("tag of %d octets", len(e.mac))
+	}
+	_, err := e.nonce()
+	return err
+}
+
+// checkRecipients holds the recipients against those it is for.
+func checkRecipients(infos cryptobyte.String, to []Recipient, c Cipher) error {
+	missing := make(map[string]Recipient)
+	for _, r := range to {
+		missing[string(issuerAndSerial(r.cert))] = r
+	}
+	var before []byte
+	for k, err := range sealedKeys(infos) {
+		if err != nil {
+			return err
+		}
+		r, wanted := missing[string(k.name)]
+		switch {
+		case !wanted:
+			return errors.New("a recipient whom it is not for")
+		case k.kind != r.kind.sealed():
+			return fmt.Errorf("a key of another kind for %s", r.Fingerprint())
+		case len(k.encrypted) != r.sealedSize(c):
+			return fmt.Errorf("a key of %d octets for %s", len(k.encrypted), r.Fingerprint())
+		case bytes.Compare(before, k.raw) >= 0:
+			return errors.New("its recipients are out of order")
+		}
+		delete(missing, string(k.name))
+		before = k.raw
+	}
+	for _, r := range missing {
+		return fmt.Errorf("no key for %s", r.Fingerprint())
+	}
+	return nil
+}
+
+// sealed is how a key of this kind stands in a RecipientInfo.
+func (k Kind) sealed() sealedKind {
+	switch k {
+	case RSA:
+		return transported
+	case EC, X25519:
+		return agreedKind
+	case MLKEM:
+		return encapsulatedKind
+	}
+	return otherKind
+}
+
+// sealedSize is how many octets an encrypted key for the recipient has.
+func (r Recipient) sealedSize(c Cipher) int {
+	if key, ok := r.key.(transportKey); ok {
+		return key.key.Size()
+	}
+	return c.keySize() + semiblock
+}
