@@ -76,23 +76,29 @@ func checkTime(from, until, now time.Time) error {
 	return nil
 }
 
-// checkKeyUsage: RFC 5652, Section 6.2.1 for RSA; Section 6.2.2 and RFC 5480,
-// Section 3 for EC. Without the extension there is no restriction.
+// checkKeyUsage: RFC 5652, Section 6.2.1 for RSA; Section 6.2.2, RFC 5480,
+// Section 3, and RFC 8410, Section 5, for EC and X25519; RFC 9935, Section 5, for
+// ML-KEM. Without the extension there is no restriction.
 func checkKeyUsage(cert *x509.Certificate) error {
 	if !hasExtension(cert, oidKeyUsage) {
 		return nil
 	}
-	switch cert.PublicKeyAlgorithm {
-	case x509.RSA:
-		if cert.KeyUsage&x509.KeyUsageKeyEncipherment == 0 {
+	may := func(bit x509.KeyUsage) bool { return cert.KeyUsage&bit != 0 }
+	switch cms.KindOf(cert.Raw) {
+	case cms.RSA:
+		if !may(x509.KeyUsageKeyEncipherment) {
 			return errors.New("its key usage does not allow encryption (keyEncipherment is missing)")
 		}
-	case x509.ECDSA:
-		if cert.KeyUsage&x509.KeyUsageKeyAgreement == 0 {
+	case cms.EC, cms.X25519:
+		if !may(x509.KeyUsageKeyAgreement) {
 			return errors.New("its key usage does not allow encryption (keyAgreement is missing)")
 		}
-		if cert.KeyUsage&x509.KeyUsageDecipherOnly != 0 {
+		if may(x509.KeyUsageDecipherOnly) {
 			return errors.New("its key usage does not allow encryption (decipherOnly)")
+		}
+	case cms.MLKEM:
+		if cert.KeyUsage != x509.KeyUsageKeyEncipherment {
+			return errors.New("its key usage is not that of an ML-KEM key (keyEncipherment, and nothing else)")
 		}
 	}
 	return nil

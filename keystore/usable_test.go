@@ -15,6 +15,7 @@ import (
 
 	"smimea.example/internal/cms"
 	"smimea.example/tools/judges"
+	"smimea.example/tools/testnet"
 )
 
 const alice = "alice@example.org"
@@ -92,6 +93,39 @@ func TestUsable(t *testing.T) {
 		}
 		if got := strings.Join(warnings, "; "); (test.warning == "") != (got == "") || !strings.Contains(got, test.warning) {
 			t.Errorf("%s: warnings %q, want %q", test.name, got, test.warning)
+		}
+	}
+}
+
+// Keys that crypto/x509 leaves out of its certificates: RFC 8410, Section 5; RFC
+// 9935, Section 5.
+func TestUsableOtherKeys(t *testing.T) {
+	const (
+		agree    = x509.KeyUsageKeyAgreement
+		encipher = x509.KeyUsageKeyEncipherment
+		sign     = x509.KeyUsageDigitalSignature
+		deciph   = x509.KeyUsageDecipherOnly
+	)
+	for _, test := range []struct {
+		kind  string
+		usage x509.KeyUsage
+		why   string // empty: usable
+	}{
+		{"x25519", agree, ""},
+		{"x25519", agree | deciph, "decipherOnly"},
+		{"x25519", encipher, "keyAgreement is missing"},
+		{"mlkem", encipher, ""},
+		{"mlkem1024", encipher, ""},
+		{"mlkem", encipher | sign, "and nothing else"},
+		{"mlkem1024", agree, "and nothing else"},
+	} {
+		der, _, err := testnet.NewCertificate(testnet.Subject{Address: alice, Kind: test.kind, KeyUsage: test.usage})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, _, err = Usable(alice, der, time.Now())
+		if (err == nil) != (test.why == "") || err != nil && (!strings.Contains(err.Error(), test.why) || isWeak(err)) {
+			t.Errorf("%s with key usage %b: %v, want %q", test.kind, test.usage, err, test.why)
 		}
 	}
 }

@@ -70,6 +70,23 @@ func IsCertificate(der []byte) bool {
 	return ok
 }
 
+// KindOf says of which kind the key of a certificate in DER is, be it one that
+// this package can use or not; 0 if it is of none of them.
+func KindOf(der []byte) Kind {
+	s, _ := readSketch(der)
+	switch s.key.id {
+	case oidRSA, oidOAEP:
+		return RSA
+	case oidECPublicKey:
+		return EC
+	case oidX25519:
+		return X25519
+	case oidMLKEM512, oidMLKEM768, oidMLKEM1024:
+		return MLKEM
+	}
+	return 0
+}
+
 // SubjectPublicKeyInfo returns the key of a certificate in DER as it stands
 // there: RFC 5280, Section 4.1. It is nil if der is no certificate, see
 // [IsCertificate].
