@@ -34,6 +34,7 @@ type recipient struct {
 	Outcome  string   `json:"outcome,omitempty"`
 	Origin   string   `json:"origin,omitempty"`
 	Certs    []string `json:"certs,omitempty"`
+	Cipher   string   `json:"cipher,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 	Why      string   `json:"why,omitempty"`
 }
@@ -126,7 +127,7 @@ func (r *record) recipients() []recipient {
 	for _, f := range r.fates {
 		entry := recipient{
 			To: f.Address, Reply: line(f.Reply),
-			Rule: f.Rule, Outcome: f.Outcome, Origin: f.Origin, Certs: f.Certs, Warnings: f.Warnings,
+			Rule: f.Rule, Outcome: f.Outcome, Origin: f.Origin, Certs: f.Certs, Cipher: f.Cipher, Warnings: f.Warnings,
 		}
 		if r.sent() {
 			entry.Sent = f.Sent

@@ -234,6 +234,10 @@ func (s *session) EndOfMessage(m dj.Modifier) (resp *dj.Response, err error) {
 	ctx, cancel := context.WithTimeout(context.Background(), s.server.End)
 	defer cancel()
 	verdict := s.verdict(ctx, tx.mail, m)
+	if verdict.Fault != nil {
+		s.server.Log.Error("milter: the gateway made a mistake, and let nothing out; tell its authors",
+			"queue_id", tx.record.queue, "why", verdict.Fault.Error())
+	}
 	switch {
 	case verdict.Reply.Action != gateway.Accept:
 	case tx.cut:

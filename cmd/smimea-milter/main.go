@@ -150,6 +150,7 @@ func (p *process) serve(log *slog.Logger) error {
 		background.Go(func() { m.serve(ctx, p.scraped, log) })
 	}
 
+	debug.SetMemoryLimit(p.settings.Limits.Memory.Octets / 8 * 7) // the rest is not Go's to count
 	notify(daemon.SdNotifyReady)
 	log.Info("ready", "listen", p.settings.Listen, "version", programVersion())
 	server := milter.Server{

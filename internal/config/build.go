@@ -49,7 +49,13 @@ func (c *Config) Build() (*Built, error) {
 		keys = keystore.Chain{pinned, published}
 	}
 	return &Built{
-		Gateway:  &gateway.Gateway{Rules: c.gatewayRules(), Keys: keys, Budget: budget},
+		Gateway: &gateway.Gateway{
+			Rules:  c.gatewayRules(),
+			Keys:   keys,
+			Budget: budget,
+			Memory: c.Limits.Memory.Octets / 2,
+			Wait:   c.Limits.Wait.Duration,
+		},
 		Resolver: resolver,
 		Pinned:   pinned,
 		close:    resolver.Close,

@@ -5,9 +5,11 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
+	"smimea.example/internal/cms"
 	"smimea.example/internal/gateway"
 )
 
@@ -16,7 +18,9 @@ const (
 	maxBudget      = 7 * time.Second
 	minTry         = 100 * time.Millisecond
 	maxConnections = 10_000
-	maxWait        = 10 * time.Minute
+	maxWait        = 3 * time.Minute // a mail's end may take four
+	minMemory      = 64e6
+	maxMemory      = 1e12
 )
 
 // check says everything that is wrong, so that one start is enough to see it.
@@ -89,7 +93,17 @@ func (l *Limits) check() error {
 	if l.Connections < 1 || l.Connections > maxConnections {
 		faults = append(faults, fmt.Errorf("limits.connections = %d: write a number from 1 to %d", l.Connections, maxConnections))
 	}
-	return errors.Join(append(faults, within("limits.wait", l.Wait, time.Second, maxWait))...)
+	return errors.Join(append(faults, l.Memory.check("limits.memory"), within("limits.wait", l.Wait, time.Second, maxWait))...)
+}
+
+func (s Size) check(setting string) error {
+	switch {
+	case s.wrong != "":
+		return fmt.Errorf(`%s = %q is not a size: write a number and its unit, in quotes, as in "256MB"`, setting, s.wrong)
+	case s.Octets < minMemory || s.Octets > maxMemory:
+		return fmt.Errorf(`%s is %d octets: write a size from "64MB" to "1000GB"`, setting, s.Octets)
+	}
+	return nil
 }
 
 // check wants the address spelt out. A name may come to lie elsewhere, and no
@@ -115,11 +129,48 @@ func (c *Config) checkRules() error {
 	}
 	var faults []error
 	for i, rule := range c.gatewayRules() {
-		if err := errors.Join(checkAction(c.Rules[i].Action), checkSender(c.Rules[i].Sender), checkPatterns(rule)); err != nil {
+		if err := errors.Join(c.Rules[i].check(), checkPatterns(rule)); err != nil {
 			faults = append(faults, fmt.Errorf("rule %d: %w", i+1, err))
 		}
 	}
 	return errors.Join(faults...)
+}
+
+func (r Rule) check() error {
+	return errors.Join(checkAction(r.Action), checkSender(r.Sender), checkCipher(r.Cipher), checkKinds(r.Kinds), r.checkUse())
+}
+
+// checkUse complains of what has no meaning where nothing is encrypted.
+func (r Rule) checkUse() error {
+	if r.Action == "never" && (r.Cipher != "" || r.Kinds != nil || r.Mixed) {
+		return errors.New(`cipher, kinds and mixed say how to encrypt, and action = "never" does not: remove them, or write action = "require"`)
+	}
+	return nil
+}
+
+func checkCipher(cipher string) error {
+	if cipher == "" || cipher == "auto" {
+		return nil
+	}
+	if _, ok := cms.ParseCipher(cipher); ok {
+		return nil
+	}
+	return fmt.Errorf(`cipher = %q is unknown: write "auto", or one of %v`, cipher, cms.Ciphers)
+}
+
+func checkKinds(kinds []string) error {
+	if kinds != nil && len(kinds) == 0 {
+		return errors.New(`kinds is empty: leave it out for all kinds, or write kinds = ["rsa", "ec"]`)
+	}
+	for i, kind := range kinds {
+		if _, ok := cms.ParseKind(kind); !ok {
+			return fmt.Errorf(`kinds: %q is unknown: there are %v`, kind, cms.Kinds)
+		}
+		if slices.Contains(kinds[:i], kind) {
+			return fmt.Errorf(`kinds: %q is there twice`, kind)
+		}
+	}
+	return nil
 }
 
 func checkAction(action string) error {

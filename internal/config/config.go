@@ -20,12 +20,15 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"github.com/pelletier/go-toml/v2"
 
+	"smimea.example/internal/cms"
 	"smimea.example/internal/gateway"
 )
 
@@ -91,6 +94,20 @@ type Rule struct {
 
 	// Action is "require" (encrypted, or not at all) or "never" (as it is).
 	Action string `toml:"action"`
+
+	// Cipher is for recipients whose certificates do not say what they can read
+	// (RFC 4262): "aes256-cbc", "aes128-cbc", "aes256-gcm" or "aes128-gcm".
+	// Default: auto, which is the one that every mail program opens, aes256-cbc.
+	Cipher string `toml:"cipher"`
+
+	// Kinds are the kinds of keys that mail is encrypted to. Of a recipient's
+	// certificates those of the first kind are used that he has. Default: rsa,
+	// ec, x25519, mlkem.
+	Kinds []string `toml:"kinds"`
+
+	// Mixed lets recipients with RSA and with EC keys share an envelope, which
+	// mail programs of before 2024 cannot open. Default: false.
+	Mixed bool `toml:"mixed"`
 }
 
 // Limits is the table [limits].
@@ -99,8 +116,13 @@ type Limits struct {
 	// Default: 200.
 	Connections int `toml:"connections"`
 
-	// Wait is how long mails in flight may take when the daemon is told to
-	// stop. Default: 60s.
+	// Memory is how much the daemon may take, in octets, kB, MB or GB (of 1000).
+	// Half of it is for mails that must be in memory as a whole, as those in GCM;
+	// they wait for one another. Default: 256MB.
+	Memory Size `toml:"memory"`
+
+	// Wait is how long such a mail waits for its share of the memory, and how long
+	// mails in flight may take when the daemon is told to stop. Default: 60s.
 	Wait Duration `toml:"wait"`
 }
 
@@ -124,6 +146,37 @@ func (d *Duration) UnmarshalText(text []byte) error {
 	if d.Duration, err = time.ParseDuration(string(text)); err != nil {
 		d.wrong = string(text)
 	}
+	return nil
+}
+
+// A Size is a number of octets, written as in "256MB".
+type Size struct {
+	Octets int64
+	wrong  string // what is written there, if it is no size
+}
+
+// units have the longer names first, of which the others are the end.
+var units = []struct {
+	name   string
+	octets int64
+}{{"GB", 1e9}, {"MB", 1e6}, {"kB", 1e3}, {"KB", 1e3}, {"", 1}}
+
+// UnmarshalText implements [encoding.TextUnmarshaler], and leaves complaining to
+// check.
+func (s *Size) UnmarshalText(text []byte) error {
+	for _, unit := range units {
+		digits, ok := strings.CutSuffix(string(text), unit.name)
+		if !ok {
+			continue
+		}
+		n, err := strconv.ParseInt(strings.TrimSpace(digits), 10, 64)
+		if err != nil || n < 0 || n > math.MaxInt64/unit.octets {
+			break
+		}
+		s.Octets = n * unit.octets
+		return nil
+	}
+	s.wrong = string(text)
 	return nil
 }
 
@@ -172,7 +225,7 @@ func defaults() *Config {
 			Try:          Duration{Duration: 2 * time.Second},
 			Budget:       Duration{Duration: maxBudget},
 		},
-		Limits: Limits{Connections: 200, Wait: Duration{Duration: time.Minute}},
+		Limits: Limits{Connections: 200, Memory: Size{Octets: 256e6}, Wait: Duration{Duration: time.Minute}},
 	}
 }
 
@@ -216,15 +269,11 @@ var notBuilt = map[string]string{
 	"keys.roots":              "usages 0 and 1 of SMIMEA cannot be used",
 	"keys.intermediates":      "usages 0 and 1 of SMIMEA cannot be used",
 	"keys.crls":               "revocation is not looked at",
-	"rule.cipher":             "mail is encrypted with aes256-cbc",
-	"rule.kinds":              "rsa is preferred to ec, and there are no others",
-	"rule.mixed":              "recipients with RSA and with EC keys never share an envelope",
 	"rule.archive":            "there are no copies for an archive",
 	"rule.bcc":                "a recipient in neither To nor Cc must be written to separately",
 	"rule.sender_may_decline": "senders cannot decline",
 	"resubmit":                "recipients who need copies of their own must be written to separately",
 	"resubmit.address":        "recipients who need copies of their own must be written to separately",
-	"limits.memory":           "a mail takes the same memory whatever its size",
 	"limits.copies":           "there is one copy of a mail",
 }
 
@@ -255,7 +304,26 @@ func (c *Config) gatewayRules() []gateway.Rule {
 			Recipients: r.Recipient,
 			Senders:    r.Sender,
 			Action:     gateway.Treatment(r.Action),
+			Cipher:     r.cipher(),
+			Kinds:      r.kinds(),
+			Mixed:      r.Mixed,
 		})
 	}
 	return rules
+}
+
+// cipher is what the word stands for, which check has looked at.
+func (r Rule) cipher() cms.Cipher {
+	c, _ := cms.ParseCipher(r.Cipher)
+	return c
+}
+
+func (r Rule) kinds() []cms.Kind {
+	var kinds []cms.Kind
+	for _, word := range r.Kinds {
+		if k, ok := cms.ParseKind(word); ok {
+			kinds = append(kinds, k)
+		}
+	}
+	return kinds
 }

@@ -1,11 +1,14 @@
 package config
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
+
+	"smimea.example/internal/cms"
 )
 
 const everything = `
@@ -29,9 +32,13 @@ action = "never"
 [[rule]]
 recipient = ["*"]
 action = "require"
+cipher = "aes128-gcm"
+kinds = ["ec", "rsa"]
+mixed = true
 
 [limits]
 connections = 20
+memory = "512MB"
 wait = "1m30s"
 
 [metrics]
@@ -51,7 +58,13 @@ func TestEverySetting(t *testing.T) {
 	same(t, "dns.budget", c.DNS.Budget.Duration, 5*time.Second)
 	same(t, "keys.pinned", c.Keys.Pinned, "/etc/smimea/pinned")
 	same(t, "limits.connections", c.Limits.Connections, 20)
+	same(t, "limits.memory", c.Limits.Memory.Octets, 512_000_000)
 	same(t, "limits.wait", c.Limits.Wait.Duration, 90*time.Second)
+	rule := c.gatewayRules()[1]
+	same(t, "rule 2, cipher", rule.Cipher, cms.AES128GCM)
+	same(t, "rule 2, kinds", fmt.Sprint(rule.Kinds), "[ec rsa]")
+	same(t, "rule 2, mixed", rule.Mixed, true)
+	same(t, "rule 1, cipher", c.gatewayRules()[0].Cipher, cms.AES256CBC)
 	same(t, "metrics.listen", c.Metrics.Listen, "127.0.0.1:9893")
 	same(t, "number of rules", len(c.Rules), 2)
 	same(t, "rule 1, sender", strings.Join(c.Rules[0].Sender, " "), "<> boss@example.org")
@@ -73,6 +86,7 @@ func TestDefaults(t *testing.T) {
 	same(t, "dns.budget", c.DNS.Budget.Duration, 7*time.Second)
 	same(t, "keys.pinned", c.Keys.Pinned, "")
 	same(t, "limits.connections", c.Limits.Connections, 200)
+	same(t, "limits.memory", c.Limits.Memory.Octets, 256_000_000)
 	same(t, "limits.wait", c.Limits.Wait.Duration, time.Minute)
 	same(t, "metrics.listen", c.Metrics.Listen, "")
 }
@@ -95,8 +109,26 @@ func TestBadSettings(t *testing.T) {
 			`"a" is not a setting`, `"b" is not a setting`}},
 		{"mode", "mode = \"shadow\"\n" + oneRule, []string{
 			`"mode" is not built yet`, `mode "enforce"`, "remove it", "1| mode = "}},
-		{"cipher", oneRule + "cipher = \"aes256-gcm\"\n", []string{
-			`"rule.cipher" is not built yet`, "aes256-cbc", "4| cipher"}},
+		{"cipher", oneRule + "cipher = \"3des\"\n", []string{
+			`rule 1: cipher = "3des" is unknown: write "auto", or one of [aes256-cbc aes128-cbc aes256-gcm aes128-gcm]`}},
+		{"cipher in capitals", oneRule + "cipher = \"AES256-CBC\"\n", []string{
+			`rule 1: cipher = "AES256-CBC" is unknown`}},
+		{"kind", oneRule + "kinds = [\"rsa\", \"dsa\"]\n", []string{
+			`rule 1: kinds: "dsa" is unknown: there are [rsa ec x25519 mlkem]`}},
+		{"no kinds", oneRule + "kinds = []\n", []string{
+			"rule 1: kinds is empty: leave it out"}},
+		{"kind twice", oneRule + "kinds = [\"rsa\", \"rsa\"]\n", []string{
+			`rule 1: kinds: "rsa" is there twice`}},
+		{"cipher for what is not encrypted", "[[rule]]\nrecipient = [\"*\"]\naction = \"never\"\ncipher = \"auto\"\n", []string{
+			"rule 1: cipher, kinds and mixed say how to encrypt"}},
+		{"memory without its unit's letters", oneRule + "[limits]\nmemory = \"256 megabytes\"\n", []string{
+			`limits.memory = "256 megabytes" is not a size: write a number and its unit, in quotes, as in "256MB"`}},
+		{"too little memory", oneRule + "[limits]\nmemory = \"1MB\"\n", []string{
+			`limits.memory is 1000000 octets: write a size from "64MB" to "1000GB"`}},
+		{"endless memory", oneRule + "[limits]\nmemory = \"99999999999GB\"\n", []string{
+			`limits.memory = "99999999999GB" is not a size`}},
+		{"negative memory", oneRule + "[limits]\nmemory = \"-256MB\"\n", []string{
+			`limits.memory = "-256MB" is not a size`}},
 		{"metrics by port alone", oneRule + "[metrics]\nlisten = \":9893\"\n", []string{
 			`metrics.listen = ":9893": write an IP address and a port, as in "127.0.0.1:9893"`}},
 		{"metrics by name", oneRule + "[metrics]\nlisten = \"localhost:9893\"\n", []string{

@@ -27,9 +27,11 @@ type Explanation struct {
 	Keys  keystore.Keys
 	Asked bool
 
-	// Certs are those of Keys that a mail to this recipient alone is encrypted
-	// to.
-	Certs []cms.Recipient
+	// Certs are those of Keys that a mail to this recipient is encrypted to, with
+	// this Cipher.
+	Certs  []cms.Recipient
+	Cipher cms.Cipher
+	form   form
 
 	Reply Reply
 	Why   error // what is behind a reply that does not accept
@@ -66,11 +68,31 @@ func (g *Gateway) Explain(ctx context.Context, sender, address string) Explanati
 func (e *Explanation) ask(ctx context.Context, g *Gateway, mailbox smimea.Address) {
 	e.Owner, _ = mailbox.Owner() // why there is none, the key store says too
 	e.Keys, e.Asked = g.find(ctx, e.Address), true
-	e.Certs = ofKind(e.Keys.Certs, preferred(e.Keys.Certs))
+	e.Certs, e.form = pick(e.Keys.Certs, e.Rule)
+	e.Cipher = e.form.cipher
 	if e.Keys.Outcome == keystore.Found && len(e.Certs) == 0 {
-		e.Keys = keystore.Keys{Why: errors.New("found, and yet no certificate of a kind that is known")}
+		e.nothingOfAKind()
 	}
 	e.Why = e.Keys.Why
+}
+
+// nothingOfAKind says what it means that there are certificates, and none of the
+// kinds that the rule wants.
+func (e *Explanation) nothingOfAKind() {
+	if len(e.Keys.Certs) == 0 {
+		e.Keys = keystore.Keys{Why: errors.New("found, and yet there is no certificate")}
+		return
+	}
+	e.Keys.Outcome = keystore.WeakOnly
+	e.Keys.Why = fmt.Errorf("there are certificates, and none of a kind that the rule takes (%s)", words(e.Rule.kinds()))
+}
+
+func words(kinds []cms.Kind) string {
+	var all []string
+	for _, k := range kinds {
+		all = append(all, k.String())
+	}
+	return strings.Join(all, ", ")
 }
 
 // find asks the key store within the budget.
@@ -87,12 +109,13 @@ func (g *Gateway) find(ctx context.Context, address string) keystore.Keys {
 	return g.Keys.Find(ctx, address)
 }
 
-// recipient is the one explained, with all his usable certificates.
+// recipient is the one explained.
 func (e Explanation) recipient() recipient {
 	return recipient{
 		address: e.Address,
 		plain:   e.Rule.Action == Never,
-		certs:   e.Keys.Certs,
+		certs:   e.Certs,
+		form:    e.form,
 	}
 }
 
@@ -111,6 +134,7 @@ func (e Explanation) fate(r recipient, reply Reply) Fate {
 	}
 	for _, c := range r.certs {
 		f.Certs = append(f.Certs, c.Fingerprint())
+		f.Cipher = r.form.cipher.String()
 	}
 	return f
 }

@@ -38,12 +38,23 @@ type Gateway struct {
 	// Budget bounds everything that one recipient asks. Default: 7 s.
 	Budget time.Duration
 
-	// Spool is the directory for the ciphertext of mails that are too long to
-	// be kept in memory. Default: that of temporary files.
+	// Spool is the directory for mails that are too long to be kept in memory.
+	// They are encrypted there. Default: that of temporary files.
 	Spool string
+
+	// Memory is how many octets all the mails together may have that are needed
+	// as a whole, as those in GCM are. Default: 128 MB.
+	Memory int64
+
+	// Wait is how long such a mail waits for its share of the memory. Default:
+	// one minute.
+	Wait time.Duration
 
 	once   sync.Once    // guards what follows
 	parsed []parsedRule // Rules, once the first mail has come
+
+	onceMemory sync.Once
+	shared     *memory
 }
 
 // A Sender is what is known of a mail before its first recipient.
@@ -88,6 +99,10 @@ type Verdict struct {
 	Replaces  []string // as received and in their order, those that come twice twice
 	Header    message.Header
 	Body      io.Reader
+
+	// Fault is a mistake of the gateway itself that has come to light, for the
+	// postmaster. The mail is deferred.
+	Fault error
 }
 
 // A Fate is what became of one recipient, for the log.
@@ -99,6 +114,7 @@ type Fate struct {
 	Sent     string   // "encrypted", "plain", "already encrypted"; empty if not sent
 	Origin   string   // where the certificates came from
 	Certs    []string // fingerprints of those that were encrypted to
+	Cipher   string   // what they were encrypted with; empty without Certs
 	Warnings []string
 	Why      error // details that do not belong into a reply
 }
@@ -143,6 +159,19 @@ const (
 	atEnd
 )
 
+// wait is the default of Gateway.Wait.
+const wait = time.Minute
+
+// newSealing makes one that shares the gateway's memory.
+func (g *Gateway) newSealing() *sealing {
+	g.onceMemory.Do(func() { g.shared = newMemory(g.Memory) })
+	s := &sealing{memory: g.shared, wait: g.Wait}
+	if s.wait <= 0 {
+		s.wait = wait
+	}
+	return s
+}
+
 // Begin starts a mail.
 func (g *Gateway) Begin(from Sender) *Mail {
 	return &Mail{gateway: g, from: from}
@@ -159,7 +188,10 @@ func (m *Mail) Recipient(ctx context.Context, address string) Reply {
 	e := m.gateway.Explain(ctx, m.from.Address, address)
 	next, reply := e.recipient(), e.Reply
 	if reply.Action == Accept {
-		next, reply = join(m.to, next)
+		reply = join(m.to, next)
+	}
+	if reply.Action != Accept {
+		next = recipient{}
 	}
 	if m.from.Pickup {
 		reply = forGood(reply)
@@ -243,7 +275,7 @@ func (m *Mail) prepare() {
 		m.watch(nil)
 		return
 	}
-	m.sealing = &sealing{}
+	m.sealing = m.gateway.newSealing()
 	if err := m.sealing.begin(m.gateway.Spool, groups[0]); err != nil {
 		m.end(notSealed, err)
 	} else if err := m.sealing.header(m.header); err != nil {
@@ -280,7 +312,10 @@ func (m *Mail) encrypt(p []byte) {
 	if m.last != nil || m.sealing == nil {
 		return
 	}
-	if _, err := m.sealing.Write(p); err != nil {
+	switch _, err := m.sealing.Write(p); {
+	case errors.Is(err, errTooLong):
+		m.end(tooLong, err)
+	case err != nil:
 		m.end(noRoom, err)
 	}
 }
@@ -304,18 +339,33 @@ func (m *Mail) End(ctx context.Context) Verdict {
 	case m.refusal != nil:
 		return Verdict{Reply: *m.refusal}
 	}
-	return m.sealed()
+	return m.sealed(ctx)
 }
 
 // sealed is the verdict on a mail that was encrypted.
-func (m *Mail) sealed() Verdict {
-	body, err := m.sealing.finish()
+func (m *Mail) sealed(ctx context.Context) Verdict {
+	authenticated := m.sealing.group.cipher().Authenticated()
+	body, err := m.sealing.finish(ctx)
 	if err != nil {
-		return Verdict{Reply: m.end(noRoom, err)}
+		return m.unsealed(err)
 	}
 	v := m.passed("encrypted")
-	v.Encrypted, v.Replaces, v.Header, v.Body = true, m.replaces, message.Envelope(false), body
+	v.Encrypted, v.Replaces, v.Header, v.Body = true, m.replaces, message.Envelope(authenticated), body
 	return v
+}
+
+// unsealed is the verdict on a mail that could not be encrypted.
+func (m *Mail) unsealed(err error) Verdict {
+	var fault faultError
+	switch {
+	case errors.As(err, &fault):
+		return Verdict{Reply: m.end(notSealed, err), Fault: fault}
+	case errors.Is(err, errNoMemory):
+		return Verdict{Reply: m.end(noMemory, err)}
+	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
+		return Verdict{Reply: m.end(tooLate, err)}
+	}
+	return Verdict{Reply: m.end(noRoom, err)}
 }
 
 // passed is the verdict on a mail that goes on.

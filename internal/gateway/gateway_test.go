@@ -108,7 +108,7 @@ func TestRecipients(t *testing.T) {
 		{"encrypted after in clear", "bob@example.org=250 2.1.5 rsa@example.net=452 4.5.3 carol@example.org=250 2.1.5"},
 		{"one who was refused decides nothing", "none@example.net=550 5.7.5 bob@example.org=250 2.1.5"},
 		{"EC after RSA", "rsa@example.net=250 2.1.5 ec@example.net=452 4.5.3 both@example.net=250 2.1.5"},
-		{"RSA after EC", "ec@example.net=250 2.1.5 rsa@example.net=452 4.5.3 both@example.net=250 2.1.5"},
+		{"RSA after EC", "ec@example.net=250 2.1.5 rsa@example.net=452 4.5.3 both@example.net=452 4.5.3"},
 		{"twice", "rsa@example.net=250 2.1.5 rsa@example.net=250 2.1.5"},
 	} {
 		t.Run(test.name, func(t *testing.T) {

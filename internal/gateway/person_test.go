@@ -20,7 +20,7 @@ import (
 // A person has a certificate, and the key to it.
 type person struct {
 	address string
-	key     crypto.Signer
+	key     crypto.PrivateKey
 	to      cms.Recipient
 }
 
@@ -34,12 +34,14 @@ var (
 func newPerson(t testing.TB, kind cms.Kind, number int) person {
 	t.Helper()
 	p := person{address: fmt.Sprintf("person%d@example.net", number)}
+	var signer crypto.Signer
 	var err error
 	if kind == cms.RSA {
-		p.key, err = rsaKey()
+		signer, err = rsaKey()
 	} else {
-		p.key, err = ecKey()
+		signer, err = ecKey()
 	}
+	p.key = signer
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -50,7 +52,7 @@ func newPerson(t testing.TB, kind cms.Kind, number int) person {
 		NotBefore:      time.Now().Add(-time.Hour),
 		NotAfter:       time.Now().Add(time.Hour),
 	}
-	der, err := x509.CreateCertificate(rand.Reader, template, template, p.key.Public(), p.key)
+	der, err := x509.CreateCertificate(rand.Reader, template, template, signer.Public(), signer)
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -15,10 +15,6 @@ const (
 	maxEnvelope = 100 // of all recipients together; cms takes no more
 )
 
-// kinds of keys, in the order in which they are preferred. An object is for
-// keys of one kind: NSS finds none of its own where RSA and EC are mixed.
-var kinds = []cms.Kind{cms.RSA, cms.EC}
-
 // A Finding is what the policy has to know of a recipient.
 type Finding struct {
 	Address string           // as the client gave it
@@ -69,51 +65,24 @@ type recipient struct {
 	address string // as the client gave it
 	plain   bool   // a rule says that he gets the mail as it is
 	certs   []cms.Recipient
+	form    form // of an envelope to certs
 }
 
 // join says whether one more recipient can share the mail with those accepted
-// before, the first of whom has decided what becomes of it. The recipient it
-// returns has those of his certificates that the mail is for.
-func join(before []recipient, next recipient) (recipient, Reply) {
-	if len(before) > 0 && before[0].plain != next.plain {
-		return recipient{}, anotherFate(next.address)
-	}
-	if next.plain {
-		return next, accepted
-	}
-	kind := preferred(next.certs)
-	if len(before) > 0 {
-		kind = preferred(before[0].certs)
-	}
-	next.certs = ofKind(next.certs, kind)
+// before, the first of whom has decided what becomes of it.
+func join(before []recipient, next recipient) Reply {
+	all := append(slices.Clip(before), next)
 	switch {
-	case len(next.certs) == 0:
-		return recipient{}, anotherKind(next.address)
-	case size(append(slices.Clip(before), next)) > maxEnvelope:
-		return recipient{}, tooMany(next.address)
+	case len(before) > 0 && before[0].plain != next.plain:
+		return anotherFate(next.address)
+	case next.plain:
+		return accepted
+	case len(next.certs) == 0, len(share(all)) > 1:
+		return anotherForm(next.address)
+	case size(all) > maxEnvelope:
+		return tooMany(next.address)
 	}
-	return next, accepted
-}
-
-// preferred returns the first kind for which there is a certificate.
-func preferred(certs []cms.Recipient) cms.Kind {
-	for _, kind := range kinds {
-		if len(ofKind(certs, kind)) > 0 {
-			return kind
-		}
-	}
-	return 0
-}
-
-// ofKind returns the first certificates of a kind.
-func ofKind(certs []cms.Recipient, kind cms.Kind) []cms.Recipient {
-	var found []cms.Recipient
-	for _, c := range certs {
-		if c.Kind() == kind && len(found) < maxCerts {
-			found = append(found, c)
-		}
-	}
-	return found
+	return accepted
 }
 
 // size counts the certificates of an envelope, each once.
@@ -138,6 +107,9 @@ func (g Group) certs() []cms.Recipient {
 	}
 	return all
 }
+
+// cipher is what the copy is encrypted with. It is the same for everybody.
+func (g Group) cipher() cms.Cipher { return g[0].form.cipher }
 
 // group divides the recipients of an encrypted mail, at the end of its header.
 // An envelope names everybody it is for, so it must not hold a recipient whom

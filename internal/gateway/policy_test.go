@@ -54,41 +54,38 @@ func TestDecide(t *testing.T) {
 }
 
 func TestJoin(t *testing.T) {
-	one, two, three := newPerson(t, cms.RSA, 1).to, newPerson(t, cms.RSA, 2).to, newPerson(t, cms.EC, 3).to
 	plain := recipient{plain: true}
-	to := func(c ...cms.Recipient) recipient { return recipient{certs: c} }
-	rsa, rsa2, ec := to(one), to(two), to(three)
+	rsa, rsa2, ec := wanting(t, "rsa", ""), wanting(t, "rsa", ""), wanting(t, "ec", "")
+	x, gcm := wanting(t, "x25519", ""), wanting(t, "rsa", "gcm")
 	alone := []recipient(nil)
 	after := func(first recipient) []recipient { return []recipient{first} }
 	for _, test := range []struct {
 		name   string
 		before []recipient
 		next   recipient
-		want   recipient
 		reply  string
 	}{
-		{"alone, in clear", alone, plain, plain, "250 2.1.5"},
-		{"alone, RSA", alone, rsa, rsa, "250 2.1.5"},
-		{"alone, RSA is preferred", alone, to(three, one), rsa, "250 2.1.5"},
-		{"alone, all of a kind", alone, to(two, three, one), to(two, one), "250 2.1.5"},
-		{"alone, not more than five", alone, to(one, one, one, one, one, two), to(one, one, one, one, one), "250 2.1.5"},
-		{"both in clear", after(plain), plain, plain, "250 2.1.5"},
-		{"both RSA", after(rsa), rsa2, rsa2, "250 2.1.5"},
-		{"both EC", after(ec), ec, ec, "250 2.1.5"},
-		{"the first one's kind", after(ec), to(one, three), ec, "250 2.1.5"},
-		{"twice the same", after(rsa), rsa, rsa, "250 2.1.5"},
-		{"in clear after encrypted", after(rsa), plain, recipient{}, "452 4.5.3"},
-		{"encrypted after in clear", after(plain), rsa, recipient{}, "452 4.5.3"},
-		{"EC after RSA", after(rsa), ec, recipient{}, "452 4.5.3"},
-		{"RSA after EC", after(ec), rsa, recipient{}, "452 4.5.3"},
-		{"no certificate is not in clear", after(plain), to(), recipient{}, "452 4.5.3"},
-		{"no certificate, alone", alone, to(), recipient{}, "452 4.5.3"},
+		{"alone, in clear", alone, plain, "250 2.1.5"},
+		{"alone, RSA", alone, rsa, "250 2.1.5"},
+		{"alone, X25519", alone, x, "250 2.1.5"},
+		{"both in clear", after(plain), plain, "250 2.1.5"},
+		{"both RSA", after(rsa), rsa2, "250 2.1.5"},
+		{"twice the same", after(rsa), rsa, "250 2.1.5"},
+		{"twice the same, X25519", after(x), x, "250 2.1.5"},
+		{"in clear after encrypted", after(rsa), plain, "452 4.5.3"},
+		{"encrypted after in clear", after(plain), rsa, "452 4.5.3"},
+		{"EC after RSA", after(rsa), ec, "452 4.5.3"},
+		{"RSA after EC", after(ec), rsa, "452 4.5.3"},
+		{"X25519 after RSA", after(rsa), x, "452 4.5.3"},
+		{"GCM after CBC", after(rsa), gcm, "452 4.5.3"},
+		{"no certificate is not in clear", after(plain), recipient{}, "452 4.5.3"},
+		{"no certificate, alone", alone, recipient{}, "452 4.5.3"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.next.address = "bob@example.net"
-			got, reply := join(test.before, test.next)
-			if codes(reply) != test.reply || got.plain != test.want.plain || fmt.Sprint(prints(got.certs)) != fmt.Sprint(prints(test.want.certs)) {
-				t.Errorf("join = %v, %s; want %v, %s", prints(got.certs), codes(reply), prints(test.want.certs), test.reply)
+			reply := join(test.before, test.next)
+			if codes(reply) != test.reply {
+				t.Errorf("join = %s, want %s", codes(reply), test.reply)
 			}
 			if reply.Action != Accept && !strings.Contains(reply.Text, "send separately to <bob@example.net>") {
 				t.Errorf("text: %s", reply.Text)
@@ -111,16 +108,17 @@ func TestJoinStopsWhenTheEnvelopeIsFull(t *testing.T) {
 	var before []recipient
 	for i := range maxEnvelope {
 		p := newPerson(t, cms.EC, i)
-		next, reply := join(before, recipient{address: p.address, certs: []cms.Recipient{p.to}})
-		if reply.Action != Accept {
+		next := recipient{address: p.address, certs: []cms.Recipient{p.to}, form: form{kind: cms.EC}}
+		if reply := join(before, next); reply.Action != Accept {
 			t.Fatalf("recipient %d: %s", i+1, reply.Text)
 		}
 		before = append(before, next)
 	}
-	if _, reply := join(before, recipient{certs: []cms.Recipient{newPerson(t, cms.EC, maxEnvelope).to}}); codes(reply) != "452 4.5.3" {
+	another := recipient{certs: []cms.Recipient{newPerson(t, cms.EC, maxEnvelope).to}, form: form{kind: cms.EC}}
+	if reply := join(before, another); codes(reply) != "452 4.5.3" {
 		t.Errorf("one too many: %s", codes(reply))
 	}
-	if _, reply := join(before, before[0]); reply.Action != Accept {
+	if reply := join(before, before[0]); reply.Action != Accept {
 		t.Errorf("somebody with a certificate that is there already: %s", codes(reply))
 	}
 }

@@ -79,8 +79,8 @@ func anotherFate(address string) Reply {
 	return deferred(452, "4.5.3", "send separately to %s: one mail cannot go out encrypted to some recipients and in clear to others", shown(address))
 }
 
-func anotherKind(address string) Reply {
-	return deferred(452, "4.5.3", "send separately to %s: this recipient's key is of another kind (RSA, elliptic curve) than those of the recipients before", shown(address))
+func anotherForm(address string) Reply {
+	return deferred(452, "4.5.3", "send separately to %s: this recipient's key or mail program asks for another kind of envelope than those of the recipients before", shown(address))
 }
 
 func tooMany(address string) Reply {
@@ -144,6 +144,8 @@ var (
 	noRoom     = deferred(451, "4.3.1", "the encryption gateway has no room for this mail now; try again later")
 	notSealed  = deferred(451, "4.3.0", "the encryption gateway could not encrypt this mail; try again later; if this lasts, tell your postmaster")
 	tooLate    = deferred(451, "4.3.0", "the encryption gateway was not ready in time; try again later")
+	noMemory   = deferred(451, "4.3.2", "the encryption gateway is busy with other mails; try again later")
+	tooLong    = refuse(552, "5.3.4", "the mail is too long for the encryption that its recipients ask for; send less at a time, or ask your postmaster for more memory")
 	longHeader = refuse(552, "5.3.4", "the header of this mail is too long; remove fields")
 )
 

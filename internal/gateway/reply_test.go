@@ -12,12 +12,12 @@ func TestRepliesAreOneLineOfASCII(t *testing.T) {
 		"b\r\n250 ok\x00\x1b[31m@example.net", "jürgen@bücher.example", "\xff\xfe",
 		strings.Repeat("a", 1000) + "@example.net", strings.Repeat("ü", 1000),
 	}
-	replies := []Reply{accepted, outOfOrder, noRoom, notSealed, tooLate, longHeader, sendSeparately(hostile), unreadable(hostile)}
+	replies := []Reply{accepted, outOfOrder, noRoom, noMemory, tooLong, notSealed, tooLate, longHeader, sendSeparately(hostile), unreadable(hostile)}
 	var fates []Fate
 	for _, address := range hostile {
 		for _, reply := range []func(string) Reply{
 			badAddress, routedAddress, noCertificate, unusable, tooWeak, noDomain, takesNoMail, bogus, notFoundOut, noRule,
-			anotherFate, anotherKind, tooMany, TooSlow,
+			anotherFate, anotherForm, tooMany, TooSlow,
 		} {
 			r := reply(address)
 			replies = append(replies, r, forGood(r))
@@ -47,7 +47,7 @@ func TestRepliesAreWhole(t *testing.T) {
 	address := strings.Repeat("a", 40) + "@" + strings.Repeat("b", 40) + ".example"
 	for _, reply := range []func(string) Reply{
 		badAddress, routedAddress, noCertificate, unusable, tooWeak, noDomain, takesNoMail, bogus, notFoundOut, noRule,
-		anotherFate, anotherKind, tooMany, TooSlow,
+		anotherFate, anotherForm, tooMany, TooSlow,
 	} {
 		if text := reply(address).Text; strings.HasSuffix(text, ellipsis) || !strings.Contains(text, "<"+address+">") {
 			t.Errorf("cut off: %s", text)

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"strings"
 
+	"smimea.example/internal/cms"
 	"smimea.example/smimea"
 )
 
@@ -26,6 +27,26 @@ type Rule struct {
 	Recipients []string
 	Senders    []string // empty: everybody
 	Action     Treatment
+
+	// Cipher is for recipients whose certificates do not say what they can read
+	// (RFC 4262). Default: the one that every reader opens.
+	Cipher cms.Cipher
+
+	// Kinds are the kinds of keys that are encrypted to, the one to be preferred
+	// first. Default: RSA, EC, X25519, ML-KEM, in the order in which readers have
+	// learnt them.
+	Kinds []cms.Kind
+
+	// Mixed: recipients with RSA and with EC keys may share an envelope. Old
+	// readers do not find their key in one.
+	Mixed bool
+}
+
+func (r Rule) kinds() []cms.Kind {
+	if len(r.Kinds) == 0 {
+		return cms.Kinds
+	}
+	return r.Kinds
 }
 
 // A Treatment is what a rule asks for, as the settings spell it. The zero

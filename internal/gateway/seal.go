@@ -2,8 +2,11 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
+	"fmt"
 	"io"
+	"time"
 
 	"smimea.example/internal/cms"
 	"smimea.example/internal/message"
@@ -11,50 +14,124 @@ import (
 
 // A sealing is the encryption of one mail for one group: the entity goes in as
 // it arrives, the body of the new mail comes out at the end.
+//
+// With CBC the ciphertext is made on the way, and takes the same memory whatever
+// the length of the mail. GCM needs the entity as a whole, once, at the end: on
+// the way it lies behind a veil, and takes its share of the memory when its
+// length is known.
 type sealing struct {
+	group  Group
 	spool  spool
-	writer *cms.Writer
+	writer *cms.Writer // nil with GCM
+	size   int64       // of the entity so far, in octets
+
+	memory *memory
+	wait   time.Duration // for a share of the memory
+	whole  []byte        // the share
 }
+
+var (
+	errNoMemory = errors.New("no memory for the mail became free in time")
+	errTooLong  = errors.New("the mail is longer than the memory for whole mails")
+)
+
+// A faultError is a mistake of ours, which somebody has to hear of.
+type faultError struct{ error }
 
 // begin makes an envelope for the group. The spool's file, if it takes one,
 // goes to dir.
 func (s *sealing) begin(dir string, to Group) (err error) {
-	s.spool.dir = dir
-	s.writer, err = cms.NewWriter(&s.spool, to.certs(), cms.AES256CBC)
+	s.group, s.spool.dir = to, dir
+	if to.cipher().Authenticated() {
+		s.spool.veil, err = newVeil()
+		return err
+	}
+	s.writer, err = cms.NewWriter(&s.spool, to.certs(), to.cipher())
 	return err
 }
 
 // header puts in the fields that go inside, and the empty line behind them
 // (RFC 8551, Section 3.1).
 func (s *sealing) header(h message.Header) error {
-	if _, err := h.Entity().WriteTo(s.writer); err != nil {
+	if _, err := h.Entity().WriteTo(s); err != nil {
 		return err
 	}
-	_, err := io.WriteString(s.writer, "\r\n")
+	_, err := io.WriteString(s, "\r\n")
 	return err
 }
 
-// Write takes a piece of the body.
+// Write takes a piece of the entity.
 func (s *sealing) Write(p []byte) (int, error) {
-	return s.writer.Write(p)
+	s.size += int64(len(p))
+	if s.writer != nil {
+		return s.writer.Write(p)
+	}
+	if s.size+cms.SealOverhead > s.memory.size {
+		return 0, errTooLong
+	}
+	return s.spool.Write(p)
 }
 
-// finish returns the new body, which can be read until Close.
-func (s *sealing) finish() (io.Reader, error) {
+// finish returns the new body, which can be read until Close. It has read the
+// object back by then. With GCM it may have to wait.
+func (s *sealing) finish(ctx context.Context) (io.Reader, error) {
+	object, ciphertext, err := s.seal(ctx)
+	if err != nil {
+		return nil, err
+	}
+	if err := object.Check(s.group.certs(), s.group.cipher(), s.size); err != nil {
+		return nil, faultError{err}
+	}
+	return newBase64Reader(object.Reader(ciphertext)), nil
+}
+
+func (s *sealing) seal(ctx context.Context) (cms.Object, io.Reader, error) {
+	if s.writer == nil {
+		return s.sealWhole(ctx)
+	}
 	object, err := s.writer.Close()
 	if err != nil {
-		return nil, err
+		return object, nil, err
 	}
-	content, err := s.spool.content()
-	if err != nil {
-		return nil, err
-	}
-	return newBase64Reader(object.Reader(content)), nil
+	ciphertext, err := s.spool.content()
+	return object, ciphertext, err
 }
 
-// Close drops the ciphertext.
+// sealWhole takes the entity out from behind the veil, and encrypts it where it
+// lies.
+func (s *sealing) sealWhole(ctx context.Context) (cms.Object, io.Reader, error) {
+	if err := s.borrow(ctx); err != nil {
+		return cms.Object{}, nil, err
+	}
+	entity := s.whole[:s.size]
+	content, err := s.spool.content()
+	if err == nil {
+		_, err = io.ReadFull(content, entity)
+	}
+	if err != nil {
+		return cms.Object{}, nil, fmt.Errorf("reading the spool: %w", err)
+	}
+	s.spool.Close()
+	object, err := cms.Seal(entity, s.group.certs(), s.group.cipher())
+	return object, bytes.NewReader(entity), err
+}
+
+// borrow waits for memory for the entity and what sealing it takes.
+func (s *sealing) borrow(ctx context.Context) (err error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, s.wait, errNoMemory)
+	defer cancel()
+	s.whole, err = s.memory.lend(ctx, s.size+cms.SealOverhead)
+	return err
+}
+
+// Close drops the mail. The body must not be read any more.
 func (s *sealing) Close() {
 	s.spool.Close()
+	if s.whole != nil {
+		clear(s.whole) // it may not have been encrypted
+		s.memory.giveBack(s.whole)
+		s.whole = nil
+	}
 }
 
 // A base64Reader is the base64 of what it reads, in the lines of a mail.

@@ -1,0 +1,108 @@
+package gateway
+
+import (
+	"slices"
+
+	"smimea.example/internal/cms"
+)
+
+// What a recipient can open hangs on his certificate and on who else is in the
+// envelope. This file decides both; it is pure.
+
+// A form is what the envelope for an address has to be like.
+type form struct {
+	kind   cms.Kind
+	cipher cms.Cipher
+	mixed  bool // the rule lets RSA and EC share an envelope
+}
+
+// pick chooses, of an address's usable certificates, newest first, those that
+// his envelope is for: all of the first of the kinds for which there is any, and
+// at most five. A mailbox gets one object, whatever it has keys for.
+func pick(certs []cms.Recipient, rule Rule) ([]cms.Recipient, form) {
+	for _, kind := range rule.kinds() {
+		if own := ofKind(certs, kind); len(own) > 0 {
+			return own, form{kind, ChooseCipher(own, rule.Cipher), rule.Mixed}
+		}
+	}
+	return nil, form{}
+}
+
+// ofKind returns the first certificates of a kind.
+func ofKind(certs []cms.Recipient, kind cms.Kind) []cms.Recipient {
+	var found []cms.Recipient
+	for _, c := range certs {
+		if c.Kind() == kind && len(found) < maxCerts {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// ChooseCipher chooses a cipher for an envelope to certificates, the most
+// important first: the one that the first certificate likes best and all the
+// others can do (RFC 4262; RFC 8551, Section 2.7.1.1). Of a certificate that
+// says nothing it is known what the settings say of its domain, and that its
+// owner reads what everybody reads. Where they have nothing in common it is the
+// cipher that every reader opens.
+func ChooseCipher(certs []cms.Recipient, otherwise cms.Cipher) cms.Cipher {
+	var common []cms.Cipher
+	for i, r := range certs {
+		able := r.Ciphers()
+		if len(able) == 0 {
+			able = []cms.Cipher{otherwise, cms.AES256CBC, cms.AES128CBC}
+		}
+		if i == 0 {
+			common = able
+			continue
+		}
+		common = slices.DeleteFunc(common, func(c cms.Cipher) bool { return !slices.Contains(able, c) })
+	}
+	if len(common) == 0 {
+		return cms.AES256CBC
+	}
+	return common[0]
+}
+
+// shares says whether envelopes of two forms may be one. Somebody who has an RSA
+// key opens none with an EC recipient in it, if his program is of before 2024
+// (NSS 3.87), and nobody one with an ML-KEM recipient (NSS 3.124), so that these
+// are alone; so are those with X25519, whom gpgsm 2.2 trips over.
+func (f form) shares(g form) bool {
+	switch {
+	case f.cipher != g.cipher, f.alone(), g.alone():
+		return false
+	case f.kind == g.kind:
+		return true
+	}
+	return f.mixed && g.mixed
+}
+
+func (f form) alone() bool { return f.kind != cms.RSA && f.kind != cms.EC }
+
+// share puts recipients into as few groups as need be, so that each can open the
+// envelope of his group. Each goes to the first group that has room for him.
+func share(recipients []recipient) []Group {
+	var groups []Group
+next:
+	for _, r := range recipients {
+		for i, g := range groups {
+			if g.admits(r) {
+				groups[i] = append(g, r)
+				continue next
+			}
+		}
+		groups = append(groups, Group{r})
+	}
+	return groups
+}
+
+// admits says whether one more may share the envelope: everybody can open it with
+// him in it, or it is for his certificates anyhow.
+func (g Group) admits(r recipient) bool {
+	known := r.form.cipher == g.cipher()
+	for _, c := range r.certs {
+		known = known && slices.ContainsFunc(g.certs(), func(have cms.Recipient) bool { return have.Fingerprint() == c.Fingerprint() })
+	}
+	return known || !slices.ContainsFunc(g, func(other recipient) bool { return !other.form.shares(r.form) })
+}
