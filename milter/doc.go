@@ -38,6 +38,7 @@
 //	  outcome     what the key store found, if it was asked
 //	  origin      where the certificates came from
 //	  certs       fingerprints of those that were encrypted to
+//	  cipher      what they were encrypted with
 //	  warnings    what the postmaster should look at
 //	  why         details that were not told to the sender
 //	result      "encrypted" or "passed"; "refused" or "deferred", the mail or all

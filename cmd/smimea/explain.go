@@ -131,6 +131,9 @@ func explainSheet(e gateway.Explanation) *sheet {
 		s.row("owner name", "%s", e.Owner)
 		s.row("key store", "%s", keysText(e.Keys))
 	}
+	if len(e.Certs) > 0 {
+		s.row("envelope", "%s, %s", e.Certs[0].Kind(), e.Cipher)
+	}
 	for _, c := range e.Certs {
 		s.row("certificate", "%s, valid until %s", c.Certificate().Subject, c.Certificate().NotAfter.UTC().Format(day))
 		s.row("sha256", "%s", c.Fingerprint())
@@ -186,6 +189,8 @@ type explainObject struct {
 	Outcome  string   `json:"outcome"` // of the key store
 	Origin   string   `json:"origin"`
 	SHA256   []string `json:"sha256"` // of the certificates to encrypt to
+	Kind     string   `json:"kind"`   // of their keys; empty without them
+	Cipher   string   `json:"cipher"` // what the mail would be encrypted with
 	Warnings []string `json:"warnings"`
 	Action   string   `json:"action"` // accept, refuse or defer
 	Reply    string   `json:"reply"`
@@ -207,6 +212,9 @@ func explainObjectOf(e gateway.Explanation) explainObject {
 	}
 	if e.Asked {
 		o.Outcome = e.Keys.Outcome.String()
+	}
+	if len(e.Certs) > 0 {
+		o.Kind, o.Cipher = e.Certs[0].Kind().String(), e.Cipher.String()
 	}
 	for _, c := range e.Certs {
 		o.SHA256 = append(o.SHA256, c.Fingerprint())
