@@ -10,10 +10,12 @@ require (
 	github.com/pelletier/go-toml/v2 v2.4.3 // the settings
 	github.com/prometheus/client_golang v1.25.0 // the daemon's metrics
 	github.com/spf13/cobra v1.10.2 // the command
-	golang.org/x/crypto v0.58.0 // cryptobyte: reading and writing DER
+	golang.org/x/crypto v0.58.0 // cryptobyte: reading and writing DER; scrypt
 	golang.org/x/net v0.62.0 // IDNA; a bound on connections that ask for metrics
 	golang.org/x/sync v0.25.0 // one look-up for those who ask at the same time
+	golang.org/x/term v0.47.0 // asks for the password of a key
 	golang.org/x/text v0.44.0 // NFC; the width of letters
+	software.sslmate.com/src/go-pkcs12 v0.7.4 // opens a file with key and certificates
 )
 
 // For tools/testnet, which tests and the demo run on.
@@ -27,7 +29,6 @@ require (
 	github.com/emersion/go-message v0.18.2 // reads what was written, as a receiving program
 	github.com/rogpeppe/go-internal v1.14.1 // scripts for the command
 	go.mozilla.org/pkcs7 v0.10.0 // opens envelopes, as one more judge
-	software.sslmate.com/src/go-pkcs12 v0.7.4 // gives gpgsm and NSS their keys
 )
 
 require (

@@ -5,11 +5,8 @@ import (
 	"bytes"
 	"crypto"
 	"crypto/x509"
-	"encoding/base64"
-	"encoding/pem"
 	"errors"
 	"io"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -22,69 +19,95 @@ import (
 const maxSealed = maxMessage + maxMessage/2
 
 func newDecrypt() *cobra.Command {
-	var keyFile, certFile string
+	var keyFile, certFile, passwordFile string
 	cmd := &cobra.Command{
-		Use:   "decrypt --key KEY --cert CERT",
+		Use:   "decrypt --key KEY [--cert CERT] [--password-file FILE]",
 		Short: "Decrypt a message with a private key",
 		Long: `Reads an encrypted message from standard input and writes it in clear to
 standard output: the header fields that stood outside, then the fields and the
 body that were inside. Not a byte is written unless all of it could be
-decrypted.
+decrypted, and authenticated if it is of that kind.
 
-A bare envelope will do as well (smime.p7m, in DER or PEM); what was inside it
-is written byte for byte. A message with the line ends of Unix (LF) is written
-with LF, unless its body is binary.
+A bare envelope will do as well (smime.p7m, in DER, BER, PEM or base64); what was
+inside it is written byte for byte. A message with the line ends of Unix (LF) is
+written with LF, unless its body is binary.
 
-The key may be in PKCS #8, PKCS #1 or SEC 1, PEM or DER, without a password. The
-certificate is needed because the envelope names its readers by issuer and
-serial number; it may have expired. That a message can be decrypted says nothing
+The key may be in PKCS #8, PKCS #1 or SEC 1, PEM or DER, or in PKCS #12 (.p12,
+.pfx). If it has a password, that is asked for at the terminal, or read from the
+first line of the file given with --password-file.
+
+The certificate is needed because the envelope names its readers by issuer and
+serial number; it may have expired. One that lies beside the key in PKCS #12 or
+PEM need not be given once more. That a message can be decrypted says nothing
 about who wrote it.`,
-		Example: `  smimea decrypt --key alice.key --cert alice.pem <sealed.eml >mail.eml`,
-		Args:    cobra.NoArgs,
+		Example: `  smimea decrypt --key alice.key --cert alice.pem <sealed.eml >mail.eml
+  smimea decrypt --key alice.p12 <sealed.eml >mail.eml`,
+		Args: cobra.NoArgs,
 		RunE: does(func(cmd *cobra.Command, _ []string) error {
-			reader, err := newReader(keyFile, certFile)
+			reader, err := newReader(keyFile, certFile, passwordSource{passwordFile})
 			if err != nil {
 				return err
 			}
 			return reader.decrypt(cmd.OutOrStdout(), cmd.InOrStdin())
 		}),
 	}
-	cmd.Flags().StringVar(&keyFile, "key", "", "file `KEY` with the private key, PEM or DER")
+	cmd.Flags().StringVar(&keyFile, "key", "", "file `KEY` with the private key: PEM, DER or PKCS #12")
 	cmd.Flags().StringVar(&certFile, "cert", "", "file `CERT` with its certificate, PEM or DER")
+	cmd.Flags().StringVar(&passwordFile, "password-file", "", "`FILE` whose first line is the password of the key")
 	cmd.MarkFlagRequired("key")
-	cmd.MarkFlagRequired("cert")
 	return cmd
 }
 
-// A reader is somebody who can open envelopes.
+// A reader is somebody who can open envelopes: all his certificates have the
+// same key, as those that were renewed do.
 type reader struct {
-	key  crypto.PrivateKey
-	cert *x509.Certificate
+	key   crypto.PrivateKey
+	certs []*x509.Certificate
 }
 
-func newReader(keyFile, certFile string) (*reader, error) {
-	key, err := readPrivateKey(keyFile)
-	if errors.Is(err, errLocked) {
-		return nil, failure("%w", err).
-			hint(`"openssl pkey -in %s -out FILE" removes the password`, keyFile)
-	}
+func newReader(keyFile, certFile string, password passwordSource) (*reader, error) {
+	file, err := readKeyFile(keyFile, password)
 	if err != nil {
 		return nil, err
 	}
-	certs, err := readCertificates(certFile)
+	certs := file.certs
+	if certFile != "" {
+		more, err := parseCertificates(certFile)
+		if err != nil {
+			return nil, err
+		}
+		certs = append(more, certs...)
+	}
+	r := &reader{key: file.key}
+	for _, cert := range certs {
+		if belongs(file.key, cert) {
+			r.certs = append(r.certs, cert)
+		}
+	}
+	switch {
+	case len(r.certs) > 0:
+		return r, nil
+	case certFile != "":
+		return nil, failure("no certificate in %s belongs to the key in %s", certFile, keyFile)
+	}
+	return nil, failure("%s holds no certificate that belongs to its key", keyFile).
+		hint("give the certificate with --cert")
+}
+
+// parseCertificates reads the certificates in a file. What cannot be parsed is
+// nobody's here.
+func parseCertificates(path string) ([]*x509.Certificate, error) {
+	files, err := readCertificates(path)
 	if errors.Is(err, keystore.ErrPrivateKey) {
 		return nil, failure("%w", err).hint("give --cert a file with the certificate alone")
 	}
-	if err != nil {
-		return nil, err
-	}
-	for _, der := range certs {
-		cert, err := x509.ParseCertificate(der)
-		if err == nil && belongs(key, cert) {
-			return &reader{key, cert}, nil
+	var certs []*x509.Certificate
+	for _, der := range files {
+		if cert, err := x509.ParseCertificate(der); err == nil {
+			certs = append(certs, cert)
 		}
 	}
-	return nil, failure("no certificate in %s belongs to the key in %s", certFile, keyFile)
+	return certs, err
 }
 
 // belongs reports whether the certificate is for the key.
@@ -114,29 +137,13 @@ func (r *reader) decrypt(out io.Writer, in io.Reader) error {
 	return r.decryptMail(out, data)
 }
 
-// bareEnvelope takes a CMS object that is not in a message: DER begins with a
-// SEQUENCE, and no header field does.
-func bareEnvelope(data []byte) ([]byte, bool) {
-	if len(data) > 1 && data[0] == 0x30 && data[1] >= 0x80 { // long, or of unknown length
-		return data, true
-	}
-	if !bytes.HasPrefix(data, []byte("-----BEGIN ")) {
-		return nil, false
-	}
-	block, _ := pem.Decode(data)
-	if block == nil || !slices.Contains([]string{"CMS", "PKCS7"}, block.Type) {
-		return nil, false
-	}
-	return block.Bytes, true
-}
-
 func (r *reader) decryptMail(out io.Writer, data []byte) error {
 	in := bufio.NewReaderSize(bytes.NewReader(data), 64<<10)
 	unix := unixLines(in)
 	header, err := message.ReadHeader(in)
 	if err != nil {
 		return failure("reading the message: %w", err).
-			hint("give a whole message, or an envelope (smime.p7m) in DER or PEM")
+			hint("give a whole message, or an envelope (smime.p7m) in DER, BER, PEM or base64")
 	}
 	object, err := envelopeIn(header, in)
 	if err != nil {
@@ -149,26 +156,22 @@ func (r *reader) decryptMail(out io.Writer, data []byte) error {
 	return writeOpened(out, header, entity, unix)
 }
 
-// envelopeIn reads the body of an encrypted message.
-func envelopeIn(h message.Header, body io.Reader) ([]byte, error) {
-	if isBinary(h) {
-		return io.ReadAll(body)
-	}
-	object, err := io.ReadAll(base64.NewDecoder(base64.StdEncoding, body))
-	if err != nil || len(object) == 0 {
-		return nil, failure("the message is not encrypted: its body is not one piece of base64").
-			hint(`an encrypted one has "Content-Type: application/pkcs7-mime"; this one has %q`,
-				fieldValue(h, "Content-Type"))
-	}
-	return object, nil
-}
-
+// open decrypts an object that names one of our certificates.
 func (r *reader) open(object []byte) ([]byte, error) {
-	entity, err := cms.Decrypt(object, r.cert, r.key)
-	if err != nil {
-		return nil, failure("decrypting: %w", err)
+	if err := checkEncrypted(object); err != nil {
+		return nil, err
 	}
-	return entity, nil
+	err := error(cms.ErrNotRecipient)
+	for _, cert := range r.certs {
+		var entity []byte
+		if entity, err = cms.Decrypt(object, cert, r.key); err == nil {
+			return entity, nil
+		}
+		if !errors.Is(err, cms.ErrNotRecipient) {
+			break
+		}
+	}
+	return nil, failure("decrypting: %w", err)
 }
 
 // writeOpened puts the entity back into the message. Its bytes stay as they

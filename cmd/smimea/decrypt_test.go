@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"crypto/x509"
 	"io"
 	"strings"
 	"testing"
@@ -40,7 +41,7 @@ func newCorrespondent(t *testing.T) (*reader, cms.Recipient) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &reader{key, recipient.Certificate()}, recipient
+	return &reader{key, []*x509.Certificate{recipient.Certificate()}}, recipient
 }
 
 func sealedFor(t *testing.T, entity string, to cms.Recipient) []byte {

@@ -97,7 +97,7 @@ func (d *demo) startDNS() error {
 	}
 	record := map[string][]string{}
 	for _, address := range []string{alice, dave, erin} {
-		line, err := publishedAs(address, d.alice.cert)
+		line, err := publishedAs(address, d.alice.certs[0])
 		if err != nil {
 			return err
 		}
@@ -127,7 +127,7 @@ func newPerson(address string) (*reader, error) {
 		return nil, err
 	}
 	cert, err := x509.ParseCertificate(der)
-	return &reader{key, cert}, err
+	return &reader{key, []*x509.Certificate{cert}}, err
 }
 
 // publishedAs is the line of a zone that publishes a certificate (3 0 0).

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"software.sslmate.com/src/go-pkcs12"
 
 	"smimea.example/smimea"
 	"smimea.example/tools/testnet"
@@ -34,6 +35,8 @@ import (
 //	ca.pem                    a CA
 //	terminal.pem              its subject holds commands for a terminal
 //	leaky.pem                 Alice's certificate together with her key
+//	chain.p12                 Bob's key and certificate and ca.pem, by go-pkcs12
+//	thunderbird.p12           begins as Mozilla's programs write it
 //	anchor.ds                 the key of the root of the test's Internet
 //
 // $RESOLVER is the address of a resolver of that Internet:
@@ -76,6 +79,8 @@ func newFixture(t *testing.T) *fixture {
 	lan.files["alice.der"] = lan.der("alice")
 	lan.files["both.pem"] = append(clone(lan.files["alice.pem"]), lan.files["bob.pem"]...)
 	lan.files["leaky.pem"] = append(clone(lan.files["alice.pem"]), lan.files["alice.key"]...)
+	lan.files["chain.p12"] = lan.bag(t, bob, "bob", "ca")
+	lan.files["thunderbird.p12"] = []byte{0x30, 0x80, 0x02, 0x01, 0x03, 0x30, 0x80, 0x06, 0x09}
 	lan.startNet(t)
 	return lan
 }
@@ -127,6 +132,25 @@ func (f *fixture) published(t *testing.T, address string, record smimea.Record) 
 func (f *fixture) der(name string) []byte {
 	block, _ := pem.Decode(f.files[name+".pem"])
 	return block.Bytes
+}
+
+// bag puts a key and certificates into a PKCS #12 file with the password
+// "secret".
+func (f *fixture) bag(t *testing.T, key crypto.Signer, names ...string) []byte {
+	t.Helper()
+	var certs []*x509.Certificate
+	for _, name := range names {
+		cert, err := x509.ParseCertificate(f.der(name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		certs = append(certs, cert)
+	}
+	bag, err := pkcs12.Modern2023.Encode(key, certs[0], certs[1:], "secret")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return bag
 }
 
 // setup fills the directory of one script.

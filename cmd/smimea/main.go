@@ -22,8 +22,9 @@
 //
 // There is a file for each subcommand. What several of them share is in
 // resolver.go (flags of everything that looks something up), pemfile.go
-// (certificates and keys in files), certinfo.go (what we say of a certificate)
-// and tui.go (complaints and exit codes). The manual page is smimea.1.
+// (certificates in files), certinfo.go (what we say of a certificate) and tui.go
+// (complaints and exit codes). Private keys, for decrypt alone, are read in
+// keyfile.go, pbes2.go, pkcs12.go and password.go. The manual page is smimea.1.
 package main
 
 import (
