@@ -126,7 +126,11 @@ func (r *reader) decrypt(out io.Writer, in io.Reader) error {
 	if err != nil {
 		return err
 	}
-	if object, ok := bareEnvelope(data); ok {
+	object, err := bareEnvelope(data)
+	if err != nil {
+		return err
+	}
+	if object != nil {
 		entity, err := r.open(object)
 		if err != nil {
 			return err

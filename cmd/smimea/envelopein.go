@@ -6,7 +6,6 @@ import (
 	"encoding/pem"
 	"io"
 	"mime"
-	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 
@@ -15,25 +14,36 @@ import (
 
 // An envelope comes as it is, in DER or BER, or in PEM or base64, or in a mail.
 
-// bareEnvelope takes a CMS object that is not in a message. Of a message it says
-// no: no header field begins like one of these.
-func bareEnvelope(data []byte) ([]byte, bool) {
-	if _, ok := contentType(data); ok {
-		return data, true
+// bareEnvelope takes a CMS object that is not in a message, or returns nil. No
+// message begins like one of these: a header field does not.
+func bareEnvelope(data []byte) ([]byte, error) {
+	if isObject(data) {
+		return data, nil
 	}
 	text := bytes.TrimLeft(data, " \t\r\n")
 	if bytes.HasPrefix(text, []byte("-----BEGIN ")) {
-		block, _ := pem.Decode(text)
-		if block == nil || !slices.Contains([]string{"CMS", "PKCS7"}, block.Type) {
-			return nil, false
-		}
-		return block.Bytes, true
+		return envelopeInPEM(text)
 	}
-	object, ok := decodeBase64(bytes.NewReader(text))
-	if _, isObject := contentType(object); !ok || !isObject {
-		return nil, false
+	if object, ok := decodeBase64(bytes.NewReader(text)); ok && isObject(object) {
+		return object, nil
 	}
-	return object, true
+	return nil, nil
+}
+
+func envelopeInPEM(text []byte) ([]byte, error) {
+	block, _ := pem.Decode(text)
+	switch {
+	case block == nil:
+		return nil, failure("the PEM block is damaged, or does not end")
+	case block.Type != "CMS" && block.Type != "PKCS7": // RFC 7468, Sections 8 and 9
+		return nil, failure("this is PEM with %q in it, and no envelope", block.Type)
+	}
+	return block.Bytes, nil
+}
+
+func isObject(data []byte) bool {
+	_, ok := contentType(data)
+	return ok
 }
 
 // contentType is that of a CMS object (RFC 5652, Section 3), in DER or BER.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -27,7 +28,7 @@ func TestScripts(t *testing.T) {
 		RequireUniqueNames:  true,
 		Setup:               lan.setup,
 		Condition:           condition,
-		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits},
+		Cmds:                map[string]func(*testscript.TestScript, bool, []string){"exits": exits, "flip": flip},
 	})
 }
 
@@ -52,6 +53,23 @@ func exits(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Logf("[stdout]\n%s[stderr]\n%s", ts.ReadFile("stdout"), ts.ReadFile("stderr"))
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
+}
+
+// flip turns one bit of a file, so many octets before its end:
+//
+//	flip 100 smime.p7m
+func flip(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 2 {
+		ts.Fatalf("usage: flip OCTETS FILE")
+	}
+	back, err := strconv.Atoi(args[0])
+	ts.Check(err)
+	content := []byte(ts.ReadFile(args[1]))
+	if back < 1 || back > len(content) {
+		ts.Fatalf("%s has %d octets", args[1], len(content))
+	}
+	content[len(content)-back] ^= 1
+	ts.Check(os.WriteFile(ts.MkAbs(args[1]), content, 0o600))
 }
 
 // condition knows [judge:PROGRAM]: the program is here to judge our work. Where
