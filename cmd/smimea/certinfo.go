@@ -4,9 +4,13 @@ import (
 	"crypto/ecdsa"
 	"crypto/rsa"
 	"crypto/x509"
+	encoding "encoding/asn1"
 	"fmt"
 	"strings"
 	"time"
+
+	"golang.org/x/crypto/cryptobyte"
+	"golang.org/x/crypto/cryptobyte/asn1"
 
 	"smimea.example/internal/cms"
 	"smimea.example/smimea"
@@ -28,6 +32,7 @@ func describe(s *sheet, der []byte) {
 	s.row("issuer", "%s", issuer(cert))
 	s.row("addresses", "%s", names(smimea.Names(cert)))
 	s.row("key", "%s", keyKind(cert))
+	s.row("reads", "%s", ciphers(der))
 	s.row("valid", "%s until %s", cert.NotBefore.UTC().Format(day), cert.NotAfter.UTC().Format(day))
 	s.row("sha256", "%s", cms.Fingerprint(der))
 }
@@ -48,11 +53,42 @@ func keyKind(cert *x509.Certificate) string {
 	case *ecdsa.PublicKey:
 		return "EC, " + key.Curve.Params().Name
 	}
-	// crypto/x509 reads X25519 and ML-KEM certificates and leaves their key out.
-	if cert.PublicKeyAlgorithm != x509.UnknownPublicKeyAlgorithm {
+	// crypto/x509 leaves out the keys of others that it reads.
+	var id encoding.ObjectIdentifier
+	var parameters cryptobyte.String
+	info := cryptobyte.String(cert.RawSubjectPublicKeyInfo)
+	if !info.ReadASN1(&info, asn1.SEQUENCE) || !readAlgorithm(&info, &id, &parameters) {
+		return "cannot be read"
+	}
+	switch name := keyNames[id.String()]; {
+	case name != "":
+		return name
+	case cert.PublicKeyAlgorithm != x509.UnknownPublicKeyAlgorithm:
 		return cert.PublicKeyAlgorithm.String()
 	}
-	return "of a kind that is not known here"
+	return "of a kind that is not known here: " + id.String()
+}
+
+// Keys for which crypto/x509 has no name: RFC 8410, Section 3; RFC 9935, Section
+// 3; RFC 4055, Section 1.2.
+var keyNames = map[string]string{
+	"1.3.101.110":            "X25519",
+	"1.3.101.111":            "X448",
+	"2.16.840.1.101.3.4.4.1": "ML-KEM-512",
+	"2.16.840.1.101.3.4.4.2": "ML-KEM-768",
+	"2.16.840.1.101.3.4.4.3": "ML-KEM-1024",
+	"1.2.840.113549.1.1.7":   "RSA, for OAEP alone",
+	"1.2.840.113549.1.1.10":  "RSA, for signatures alone",
+}
+
+// ciphers are what the certificate says its owner's programs read (RFC 4262), of
+// those that are known here.
+func ciphers(der []byte) string {
+	r, err := cms.NewRecipient(der)
+	if err != nil || len(r.Ciphers()) == 0 {
+		return ""
+	}
+	return names(words(r.Ciphers()))
 }
 
 // remaining says how long a certificate still holds, for people.

@@ -28,9 +28,9 @@ standard output: the header fields that stood outside, then the fields and the
 body that were inside. Not a byte is written unless all of it could be
 decrypted, and authenticated if it is of that kind.
 
-A bare envelope will do as well (smime.p7m, in DER, BER, PEM or base64); what was
-inside it is written byte for byte. A message with the line ends of Unix (LF) is
-written with LF, unless its body is binary.
+A bare envelope (smime.p7m, in DER, BER, PEM or base64) will do as well; what
+was inside it is written byte for byte. A message with the line ends of Unix
+(LF) is written with LF, unless its body is binary.
 
 The key may be in PKCS #8, PKCS #1 or SEC 1, PEM or DER, or in PKCS #12 (.p12,
 .pfx). If it has a password, that is asked for at the terminal, or read from the
@@ -80,7 +80,7 @@ func newReader(keyFile, certFile string, password passwordSource) (*reader, erro
 	}
 	r := &reader{key: file.key}
 	for _, cert := range certs {
-		if belongs(file.key, cert) {
+		if cms.Belongs(file.key, cert) {
 			r.certs = append(r.certs, cert)
 		}
 	}
@@ -108,16 +108,6 @@ func parseCertificates(path string) ([]*x509.Certificate, error) {
 		}
 	}
 	return certs, err
-}
-
-// belongs reports whether the certificate is for the key.
-func belongs(key crypto.PrivateKey, cert *x509.Certificate) bool {
-	private, ok := key.(interface{ Public() crypto.PublicKey })
-	if !ok {
-		return false
-	}
-	public, ok := private.Public().(interface{ Equal(crypto.PublicKey) bool })
-	return ok && public.Equal(cert.PublicKey)
 }
 
 // decrypt is the whole of the command.

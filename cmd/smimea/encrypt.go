@@ -1,12 +1,9 @@
 package main
 
 import (
-	"bufio"
-	"bytes"
 	"fmt"
 	"io"
 	"mime"
-	"os"
 	"strings"
 	"time"
 
@@ -24,7 +21,7 @@ func newEncrypt() *cobra.Command {
 	var to []string
 	var cipher string
 	cmd := &cobra.Command{
-		Use:   "encrypt --to CERT [--to CERT…]",
+		Use:   "encrypt --to CERT [--to CERT…] [--cipher CIPHER]",
 		Short: "Encrypt a message to certificates",
 		Long: `Reads a message from standard input and writes it to standard output, encrypted
 to every certificate in the files given with --to. Its header fields stay as
@@ -37,41 +34,75 @@ message with CRLF is encrypted byte for byte. A message that is encrypted
 already is an error. Nothing is signed.
 
 Nothing is looked up: the certificates are believed as they are, but they must
-be valid today and able to encrypt. RSA and EC keys cannot share an envelope,
-because some mail programs could not open it then.`,
+be valid today and able to encrypt. Keys of different kinds (RSA, EC, X25519,
+ML-KEM) cannot share an envelope, because some mail programs could not open it
+then.
+
+The cipher is aes256-cbc, aes128-cbc, aes256-gcm or aes128-gcm. Every mail
+program reads the first two. With the others nobody can alter the message
+unnoticed, and many mail programs, Thunderbird among them, show nothing at all.
+Such a message is held in memory.`,
 		Example: `  smimea encrypt --to alice.pem <mail.eml >sealed.eml
   smimea encrypt --to alice.pem --to archive.pem <mail.eml | sendmail -t`,
 		Args: cobra.NoArgs,
 		RunE: does(func(cmd *cobra.Command, _ []string) error {
-			if err := checkCipher(cipher); err != nil {
+			setting, err := parseCipher(cipher)
+			if err != nil {
 				return err
 			}
 			recipients, err := recipientsFrom(to, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
-			return encrypt(cmd.OutOrStdout(), cmd.InOrStdin(), cmd.ErrOrStderr(), recipients)
+			e := encryption{to: recipients, cipher: chooseCipher(recipients, setting)}
+			return e.run(cmd.OutOrStdout(), cmd.InOrStdin(), cmd.ErrOrStderr())
 		}),
 	}
 	cmd.Flags().StringArrayVar(&to, "to", nil, "file `CERT` with certificates to encrypt to, PEM or DER (repeatable)")
-	cmd.Flags().StringVar(&cipher, "cipher", "auto", "`CIPHER` for the content: auto or aes256-cbc")
+	cmd.Flags().StringVar(&cipher, "cipher", "auto", "`CIPHER` for the content; auto is one that all recipients read")
 	cmd.MarkFlagRequired("to")
 	return cmd
 }
 
-// checkCipher knows the one cipher that every mail program reads.
-func checkCipher(name string) error {
-	switch name {
-	case "auto", "aes256-cbc":
-		return nil
+// parseCipher reads the name of a cipher; auto is nil.
+func parseCipher(name string) (*cms.Cipher, error) {
+	if name == "auto" {
+		return nil, nil
 	}
-	return wrongUsage("cipher %q is not built in", name).
-		hint("built in are auto and aes256-cbc, which are the same")
+	cipher, ok := cms.ParseCipher(name)
+	if !ok {
+		return nil, wrongUsage("cipher %q is not built in", name).
+			hint("built in are %s, and auto, which chooses one", names(words(cms.Ciphers)))
+	}
+	return &cipher, nil
 }
 
-// encrypt is the whole of the command: header outside, entity inside.
-func encrypt(out io.Writer, in io.Reader, remarks io.Writer, to []cms.Recipient) error {
-	r := bufio.NewReaderSize(in, 64<<10)
+// words are the names of things.
+func words[T fmt.Stringer](list []T) []string {
+	all := make([]string, 0, len(list))
+	for _, item := range list {
+		all = append(all, item.String())
+	}
+	return all
+}
+
+// chooseCipher follows the setting, or takes what everybody reads.
+func chooseCipher(_ []cms.Recipient, setting *cms.Cipher) cms.Cipher {
+	if setting != nil {
+		return *setting
+	}
+	return cms.AES256CBC
+}
+
+// An encryption is the work of this command on one message.
+type encryption struct {
+	to     []cms.Recipient
+	cipher cms.Cipher
+}
+
+// run is the whole of the command: header outside, entity inside.
+func (e encryption) run(out io.Writer, in io.Reader, remarks io.Writer) error {
+	r := newReadAhead(in)
 	unix := unixLines(r)
 	header, err := message.ReadHeader(r)
 	if err != nil {
@@ -81,19 +112,16 @@ func encrypt(out io.Writer, in io.Reader, remarks io.Writer, to []cms.Recipient)
 	if err := checkEncryptable(header, unix); err != nil {
 		return err
 	}
-	spool, err := newSpool()
-	if err != nil {
-		return err
-	}
-	defer spool.Close()
-	head, err := seal(spool, header.Entity(), r, unix, to)
-	if err != nil {
-		return err
-	}
 	if fieldValue(header, "Bcc") != "" {
 		remark(remarks, "the Bcc field was dropped")
 	}
-	return writeSealed(out, header, head, spool, unix)
+	inside := entity{fields: header.Entity(), body: r, unix: unix}
+	inside.size, inside.sized = unread(in, r)
+	w := newLines(out, unix)
+	if err := e.write(w, header.Outside(), inside); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 // checkEncryptable refuses messages that would come out wrong.
@@ -112,83 +140,6 @@ func checkEncryptable(h message.Header, unix bool) error {
 			hint("give it with CRLF line ends: in a binary body nobody can tell a line end from data")
 	}
 	return nil
-}
-
-// newSpool is a nameless file for ciphertext: what stands before it in the
-// message is only known when all of it has been written.
-func newSpool() (*os.File, error) {
-	f, err := os.CreateTemp("", "smimea-ciphertext-*")
-	if err != nil {
-		return nil, err
-	}
-	return f, os.Remove(f.Name())
-}
-
-// seal encrypts the entity: its fields, an empty line, the body.
-func seal(spool io.Writer, fields message.Header, body io.Reader, unix bool, to []cms.Recipient) ([]byte, error) {
-	buffered := bufio.NewWriterSize(spool, 64<<10)
-	w, err := cms.NewWriter(buffered, to, cms.AES256CBC)
-	if err != nil {
-		return nil, err
-	}
-	if _, err := fields.WriteTo(w); err != nil {
-		return nil, err
-	}
-	if _, err := io.WriteString(w, "\r\n"); err != nil {
-		return nil, err
-	}
-	if err := copyBody(w, body, unix); err != nil {
-		return nil, err
-	}
-	object, err := w.Close()
-	if err != nil {
-		return nil, err
-	}
-	return object.Head, buffered.Flush()
-}
-
-func copyBody(w io.Writer, body io.Reader, unix bool) error {
-	if unix {
-		w = &crlfWriter{w: w}
-	}
-	n, err := io.Copy(w, io.LimitReader(body, maxMessage+1))
-	if err != nil {
-		return err
-	}
-	if n > maxMessage {
-		return fmt.Errorf("the message is larger than %d MB", maxMessage>>20)
-	}
-	return nil
-}
-
-// writeSealed writes the encrypted message.
-func writeSealed(out io.Writer, h message.Header, head []byte, spool *os.File, unix bool) error {
-	if _, err := spool.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	w := newLines(out, unix)
-	if err := writeHeader(w, h.Outside(), message.Envelope(false)); err != nil {
-		return err
-	}
-	body := message.NewBase64Writer(w)
-	if _, err := io.Copy(body, io.MultiReader(bytes.NewReader(head), spool)); err != nil {
-		return err
-	}
-	if err := body.Close(); err != nil {
-		return err
-	}
-	return w.Close()
-}
-
-// writeHeader writes the fields and the empty line behind them.
-func writeHeader(w io.Writer, parts ...message.Header) error {
-	for _, fields := range parts {
-		if _, err := fields.WriteTo(w); err != nil {
-			return err
-		}
-	}
-	_, err := io.WriteString(w, "\r\n")
-	return err
 }
 
 // recipientsFrom reads the certificates to encrypt to, and warns of the odd
@@ -214,13 +165,13 @@ func recipientsFrom(files []string, remarks io.Writer) ([]cms.Recipient, error) 
 	return all, oneKind(all)
 }
 
-// oneKind refuses a mixture: one EC recipient makes a message unreadable for
-// the RSA recipients of older mail programs.
+// oneKind refuses a mixture: one recipient of a newer kind makes a message
+// unreadable for the others, if their mail programs do not know it.
 func oneKind(to []cms.Recipient) error {
 	for _, r := range to {
 		if r.Kind() != to[0].Kind() {
 			return failure("certificates of the kinds %s and %s cannot share an envelope", to[0].Kind(), r.Kind()).
-				hint("encrypt the message twice, once for each kind")
+				hint("encrypt the message twice, once for each kind: some mail programs open nothing that is for a kind they do not know, too")
 		}
 	}
 	return nil

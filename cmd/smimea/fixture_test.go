@@ -27,6 +27,9 @@ import (
 //
 //	alice.pem, .der, .key     RSA, alice@good.test
 //	bob.pem, .key             P-256, bob@good.test
+//	xena.pem, .key            X25519, xena@good.test
+//	karl.pem, .key            ML-KEM-768, karl@good.test
+//	able.pem                  Alice's, who reads AES-128 in GCM and in CBC
 //	both.pem                  the certificates of Alice and Bob
 //	expired.pem               was Alice's until yesterday
 //	next.pem                  will be Alice's from tomorrow on
@@ -75,6 +78,12 @@ func newFixture(t *testing.T) *fixture {
 
 	terminal := certificate("\x1b]0;owned\a \u009b31m \u202e \x7f \U000e0041", "terminal@good.test", now)
 	lan.add(t, "terminal", bob, terminal)
+
+	able := certificate("Alice", "alice@good.test", now)
+	able.ExtraExtensions = []pkix.Extension{capabilities(aes128GCM, aes128CBC)}
+	lan.add(t, "able", alice, able)
+	lan.addUnsigning(t, "xena", newX25519(t), certificate("Xena", "xena@good.test", now))
+	lan.addUnsigning(t, "karl", newMLKEM(t), certificate("Karl", "karl@good.test", now))
 
 	lan.files["alice.der"] = lan.der("alice")
 	lan.files["both.pem"] = append(clone(lan.files["alice.pem"]), lan.files["bob.pem"]...)
@@ -186,12 +195,13 @@ func (f *fixture) add(t *testing.T, name string, key crypto.Signer, template *x5
 	if err != nil {
 		t.Fatal(err)
 	}
-	private, err := x509.MarshalPKCS8PrivateKey(key)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.files[name+".pem"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der})
-	f.files[name+".key"] = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: private})
+	f.keep(name, der, pkcs8(t, key))
+}
+
+// keep keeps a certificate and its key as PEM.
+func (f *fixture) keep(name string, cert, key []byte) {
+	f.files[name+".pem"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: cert})
+	f.files[name+".key"] = pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: key})
 }
 
 func newRSA(t *testing.T, bits int) crypto.Signer {

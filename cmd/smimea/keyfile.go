@@ -10,6 +10,8 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
+
+	"smimea.example/internal/cms"
 )
 
 // maxBlocks bounds the PEM blocks of a file with a private key.
@@ -122,19 +124,13 @@ func parseKey(der []byte, password func() ([]byte, error)) (crypto.PrivateKey, e
 	return parsePrivateKey(opened)
 }
 
-// parsePrivateKey reads a key in DER: PKCS #8 (RFC 5958), PKCS #1 (RFC 8017,
-// Appendix A.1.2) or SEC 1 (RFC 5915).
+// parsePrivateKey says of what is no key at all that there is none.
 func parsePrivateKey(der []byte) (crypto.PrivateKey, error) {
-	if key, err := x509.ParsePKCS8PrivateKey(der); err == nil {
-		return key, nil
+	key, err := cms.ParsePrivateKey(der)
+	if _, unsupported := errors.AsType[*cms.UnsupportedError](err); err != nil && !unsupported {
+		return nil, errNoKey
 	}
-	if key, err := x509.ParsePKCS1PrivateKey(der); err == nil {
-		return key, nil
-	}
-	if key, err := x509.ParseECPrivateKey(der); err == nil {
-		return key, nil
-	}
-	return nil, errors.New("the private key is of a kind that cannot be read here")
+	return key, err
 }
 
 // skipHeader takes the tag and the length off a SEQUENCE in BER: X.690, Section
