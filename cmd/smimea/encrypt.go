@@ -10,6 +10,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"smimea.example/internal/cms"
+	"smimea.example/internal/gateway"
 	"smimea.example/internal/message"
 	"smimea.example/keystore"
 )
@@ -86,12 +87,12 @@ func words[T fmt.Stringer](list []T) []string {
 	return all
 }
 
-// chooseCipher follows the setting, or takes what everybody reads.
-func chooseCipher(_ []cms.Recipient, setting *cms.Cipher) cms.Cipher {
+// chooseCipher follows the setting, or the certificates.
+func chooseCipher(to []cms.Recipient, setting *cms.Cipher) cms.Cipher {
 	if setting != nil {
 		return *setting
 	}
-	return cms.AES256CBC
+	return gateway.ChooseCipher(to, cms.AES256CBC)
 }
 
 // An encryption is the work of this command on one message.

@@ -75,6 +75,29 @@ func (w *Writer) Write(p []byte) (int, error) {
 	return written, nil
 }
 
+// ReadFrom implements [io.ReaderFrom]: it encrypts what it reads where it lies.
+func (w *Writer) ReadFrom(r io.Reader) (int64, error) {
+	for read := int64(0); ; {
+		if w.err != nil {
+			return read, w.err
+		}
+		n, err := r.Read(w.buffer[len(w.buffer):cap(w.buffer)])
+		w.buffer = w.buffer[:len(w.buffer)+n]
+		read += int64(n)
+		if len(w.buffer) == cap(w.buffer) {
+			if err := w.flush(); err != nil {
+				return read, err
+			}
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return read, nil
+		case err != nil:
+			return read, err
+		}
+	}
+}
+
 // flush encrypts the buffer, which holds whole blocks, and spools it.
 func (w *Writer) flush() error {
 	w.encrypter.CryptBlocks(w.buffer, w.buffer)
