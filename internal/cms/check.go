@@ -111,7 +111,7 @@ func (e *envelope) checkCipher(c Cipher) error {
 func checkRecipients(infos cryptobyte.String, to []Recipient, c Cipher) error {
 	missing := make(map[string]Recipient)
 	for _, r := range to {
-		missing[string(issuerAndSerial(r.cert))] = r
+		missing[string(r.name)] = r
 	}
 	var before []byte
 	for k, err := range sealedKeys(infos) {

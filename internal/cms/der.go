@@ -5,6 +5,7 @@ import (
 	"crypto/x509"
 	"encoding/binary"
 	"slices"
+	"sync"
 
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
@@ -60,8 +61,21 @@ func algorithmID(dotted string, parameters ...[]byte) []byte {
 	return element(asn1.SEQUENCE, slices.Insert(parameters, 0, objectID(dotted))...)
 }
 
-// objectID makes an OBJECT IDENTIFIER out of one of the constants of oid.go.
+// objectIDs remembers what objectID has made: dotted string to DER.
+var objectIDs sync.Map
+
+// objectID makes an OBJECT IDENTIFIER out of one of the constants of oid.go. It
+// must not be changed.
 func objectID(dotted string) []byte {
+	if der, ok := objectIDs.Load(dotted); ok {
+		return der.([]byte)
+	}
+	der := encodeObjectID(dotted)
+	objectIDs.Store(dotted, der)
+	return der
+}
+
+func encodeObjectID(dotted string) []byte {
 	id, err := x509.ParseOID(dotted)
 	if err != nil {
 		panic("cms: " + dotted + " is no object identifier")

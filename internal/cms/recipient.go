@@ -32,6 +32,7 @@ const (
 // address) is for others to say. The zero Recipient is nobody, and is refused.
 type Recipient struct {
 	cert    *x509.Certificate
+	name    []byte // IssuerAndSerialNumber
 	kind    Kind
 	key     publicKey
 	ciphers []Cipher
@@ -64,7 +65,7 @@ func NewRecipient(der []byte) (Recipient, error) {
 	if err != nil {
 		return Recipient{}, err
 	}
-	return Recipient{cert, kind, key, able.ciphers}, nil
+	return Recipient{cert, issuerAndSerial(cert), kind, key, able.ciphers}, nil
 }
 
 // publicKey makes the key of what crypto/x509 has read, or of what it leaves out.
@@ -159,7 +160,7 @@ func (r Recipient) recipientInfo(cek []byte) ([]byte, error) {
 	if r.key == nil {
 		return nil, errors.New("cms: recipient without a certificate")
 	}
-	info, err := r.key.wrap(issuerAndSerial(r.cert), cek)
+	info, err := r.key.wrap(r.name, cek)
 	if err != nil {
 		return nil, fmt.Errorf("cms: encrypting to %s: %w", r.Fingerprint(), err)
 	}
