@@ -3,7 +3,6 @@ package cms
 import (
 	"bytes"
 	"context"
-	"crypto/x509"
 	"encoding/pem"
 	"fmt"
 	"os"
@@ -61,11 +60,7 @@ func (w workshop) writePEM(name, label string, der []byte) string {
 func (w workshop) admit(who string) (cert, key string) {
 	w.t.Helper()
 	p := the(w.t, who)
-	der, err := x509.MarshalPKCS8PrivateKey(p.key)
-	if err != nil {
-		w.t.Fatal(err)
-	}
-	return w.writePEM(who+".crt", "CERTIFICATE", p.cert().Raw), w.writePEM(who+".key", "PRIVATE KEY", der)
+	return w.writePEM(who+".crt", "CERTIFICATE", p.cert().Raw), w.writePEM(who+".key", "PRIVATE KEY", marshalKey(w.t, p.key))
 }
 
 // run runs a program and returns what it printed.
