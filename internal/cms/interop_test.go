@@ -192,7 +192,11 @@ func TestOpensOpenSSL(t *testing.T) {
 			cert, _ := w.admit(who)
 			w.write("short", entity)
 			w.write("long", bytes.Repeat(entity, 10))
-			for _, form := range openSSLForms(who, cert) {
+			other, _ := w.admit("rsa4096")
+			if who == "rsa2048" {
+				other, _ = w.admit("p256")
+			}
+			for _, form := range openSSLForms(who, cert, other) {
 				content := "short"
 				if slices.Contains(form, "-stream") {
 					content = "long" // of several pieces
@@ -207,7 +211,7 @@ func TestOpensOpenSSL(t *testing.T) {
 }
 
 // openSSLForms are options, of which -keyopt is for the -recip before it.
-func openSSLForms(who, cert string) [][]string {
+func openSSLForms(who, cert, other string) [][]string {
 	var forms [][]string
 	add := func(how string, keyOptions ...string) {
 		form := append(strings.Fields(how), "-recip", cert)
@@ -221,6 +225,12 @@ func openSSLForms(who, cert string) [][]string {
 		add(cipher + " -stream")
 	}
 	add("-aes256 -keyid")
+	add("-aes-256-gcm -keyid")
+	// Recipients of other kinds are there, too, and passed over.
+	add("-aes256 -pwri_password secret")
+	add("-aes256 -secretkey 000102030405060708090a0b0c0d0e0f -secretkeyid c0ffee -stream")
+	add("-aes-128-gcm -secretkey 000102030405060708090a0b0c0d0e0f -secretkeyid c0ffee -recip " + other)
+	add("-aes256 -stream -recip " + other)
 	if strings.HasPrefix(who, "rsa") {
 		const oaep = "rsa_padding_mode:oaep"
 		add("-aes256 -stream", oaep)
