@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
+	"golang.org/x/text/unicode/norm"
 )
 
 // maxNames bounds the addresses that are read out of one certificate.
@@ -20,48 +21,73 @@ const maxNames = 1000
 // rfc822Name (RFC 5280, Section 4.2.1.6), SmtpUTF8Mailbox (RFC 8398, Section 3)
 // and the emailAddress of the subject (RFC 8550, Section 3).
 func Names(cert *x509.Certificate) []string {
-	names := append([]string(nil), cert.EmailAddresses...)
+	names := slices.Concat(cert.EmailAddresses, utf8Mailboxes(cert), subjectAddresses(cert))
+	return names[:min(len(names), maxNames)]
+}
+
+func utf8Mailboxes(cert *x509.Certificate) []string {
+	var names []string
 	for _, ext := range cert.Extensions {
 		if ext.Id.Equal(oidSubjectAltName) {
 			names = append(names, smtpUTF8Mailboxes(ext.Value)...)
 		}
 	}
+	return names
+}
+
+func subjectAddresses(cert *x509.Certificate) []string {
+	var names []string
 	for _, attribute := range cert.Subject.Names {
 		if s, ok := attribute.Value.(string); ok && attribute.Type.Equal(oidEmailAddress) {
 			names = append(names, s)
 		}
 	}
-	return names[:min(len(names), maxNames)]
+	return names
 }
 
 // NamedIn says whether the certificate is for the address. Domains compare
-// without case; so do local parts in ASCII, while others must be the same
-// octet for octet (RFC 8550, Section 3; RFC 8398, Section 5). Both sides are
-// brought into NFC before, as for an owner name.
+// without case, and so do local parts in ASCII (RFC 8550, Section 3). Others
+// count only in a SmtpUTF8Mailbox (RFC 8550, Section 4.4.3), and must be the same
+// octet for octet (RFC 8398, Section 5); the address is in NFC, as for its owner
+// name.
 func (a Address) NamedIn(cert *x509.Certificate) bool {
-	for _, name := range Names(cert) {
-		if named, err := ParseAddress(name); err == nil && a.same(named) {
-			return true
-		}
-	}
-	return false
+	return a.inRFC822Name(cert) ||
+		isASCII(a.Local) && a.among(subjectAddresses(cert)) ||
+		a.among(utf8Mailboxes(cert))
 }
 
-func (a Address) same(b Address) bool {
-	if a.ASCIIDomain != b.ASCIIDomain {
+func (a Address) inRFC822Name(cert *x509.Certificate) bool {
+	return isASCII(a.Local) && a.among(cert.EmailAddresses)
+}
+
+func (a Address) among(names []string) bool {
+	return slices.ContainsFunc(names[:min(len(names), maxNames)], a.is)
+}
+
+// is compares with a name in a certificate. One with a source route, which
+// belongs into no certificate, is nobody's; nor is one that NFC would change: what
+// was changed to become comparable is not the same octet for octet.
+func (a Address) is(name string) bool {
+	named, err := ParseAddress(name)
+	if err != nil || named.Routed != a.Routed || !a.sameDomain(named) || !norm.NFC.IsNormalString(name) {
 		return false
 	}
-	if a.ASCIIDomain == "" && a.Domain != b.Domain {
-		return false
+	if isASCII(a.Local) && isASCII(named.Local) {
+		return strings.EqualFold(a.Local, named.Local)
 	}
-	if isASCII(a.Local) && isASCII(b.Local) {
-		return strings.EqualFold(a.Local, b.Local)
+	return a.Local == named.Local
+}
+
+func (a Address) sameDomain(b Address) bool {
+	if a.ASCIIDomain == "" {
+		return b.ASCIIDomain == "" && a.Domain == b.Domain // an address literal
 	}
-	return a.Local == b.Local
+	return a.ASCIIDomain == b.ASCIIDomain
 }
 
 var (
 	oidSubjectAltName  = asn1.ObjectIdentifier{2, 5, 29, 17}
+	oidNameConstraints = asn1.ObjectIdentifier{2, 5, 29, 30}
 	oidEmailAddress    = asn1.ObjectIdentifier{1, 2, 840, 113549, 1, 9, 1}
 	oidSmtpUTF8Mailbox = asn1.ObjectIdentifier{1, 3, 6, 1, 5, 5, 7, 8, 9}
 )

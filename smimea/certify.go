@@ -2,9 +2,9 @@ package smimea
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/x509"
 	"errors"
-	"fmt"
 	"time"
 
 	"smimea.example/internal/cms"
@@ -55,12 +55,25 @@ type Trust struct {
 	Roots []*x509.Certificate
 
 	// Intermediates are CA certificates that help to build a path. For usage 2
-	// they and Roots are where an anchor is found that a record only names.
+	// they, those of the record set and Roots are where an anchor is found that
+	// a record only names.
 	Intermediates []*x509.Certificate
+
+	// Revoked says why a certificate in DER must not be part of a path at that
+	// time; nil if nothing is known against it. It is asked about every
+	// certificate of a path but the anchor. An error that wraps
+	// [ErrRevocationUnknown] says that this could not be found out. Nil:
+	// nobody knows of any that is revoked.
+	Revoked func(der []byte, at time.Time) error
 
 	// Now is the time for which a path must be valid. Zero: the current time.
 	Now time.Time
 }
+
+// ErrRevocationUnknown: a certificate might be revoked, and nobody could say.
+// A record that fails for this reason alone makes a lookup fail, so that it is
+// tried again.
+var ErrRevocationUnknown = errors.New("it could not be found out whether it is revoked")
 
 // maxCandidates bounds the certificates that records are held against.
 const maxCandidates = 40
@@ -72,15 +85,16 @@ const maxCandidates = 40
 //
 // Usage 3 asks neither for a path nor for a name (RFC 7671, Section 5.1).
 // Usages 0, 1 and 2 ask for a valid path, and for the address in the
-// certificate. Nothing is ever vouched for by being the CA of a usage 0 or 2
-// record itself.
+// certificate. The CA of a usage 0 or 2 record is never vouched for by such a
+// record. CA certificates that stand in the set help to build paths, whatever
+// their usage: a step of a path needs no trust.
 func Certify(address Address, records []Record, candidates [][]byte, trust Trust) []Finding {
 	findings := make([]Finding, len(records))
 	for i, r := range records {
 		findings[i] = Finding{Record: r, Why: r.check()}
 	}
 	dropWeakDigests(findings)
-	j := judge{address, gather(findings, candidates), trust}
+	j := newJudge(address, findings, candidates, trust)
 	for i := range findings {
 		if f := &findings[i]; f.Why == nil {
 			j.decide(f)
@@ -135,13 +149,6 @@ func appendNew(list [][]byte, der []byte) [][]byte {
 	return append(list, der)
 }
 
-// A judge holds what the records of one mailbox are judged by.
-type judge struct {
-	address    Address
-	candidates [][]byte
-	trust      Trust
-}
-
 func (j *judge) decide(f *Finding) {
 	switch f.Record.Usage {
 	case DANEEE:
@@ -174,8 +181,7 @@ func (j *judge) constrainedCertificate(f *Finding) {
 		if err := matching(f.Record, der); err != nil {
 			return err
 		}
-		_, err := j.paths(der, j.trust.Roots)
-		return err
+		return j.path(der, j.roots, anyPath)
 	}
 	if der := f.Record.Certificate(); der != nil {
 		if f.vouch([][]byte{der}, proven); f.Why == nil {
@@ -196,9 +202,9 @@ func (j *judge) domainAnchor(f *Finding) {
 		return
 	}
 	f.Verdict = Constraint
+	to := &search{anchors: anchors}
 	f.vouch(j.candidates, func(der []byte) error {
-		_, err := j.paths(der, anchors)
-		return err
+		return cmp.Or(j.path(der, to, anyPath), j.notItsCA(der))
 	})
 }
 
@@ -215,7 +221,7 @@ func (j *judge) anchors(r Record) ([]*x509.Certificate, error) {
 		return []*x509.Certificate{anchor}, nil
 	}
 	var anchors []*x509.Certificate
-	for _, known := range [][]*x509.Certificate{j.trust.Intermediates, j.trust.Roots} {
+	for _, known := range [][]*x509.Certificate{j.steps, j.trust.Roots} {
 		for _, ca := range known {
 			if ca.IsCA && r.Matches(ca.Raw) {
 				anchors = append(anchors, ca)
@@ -226,22 +232,19 @@ func (j *judge) anchors(r Record) ([]*x509.Certificate, error) {
 }
 
 // constrainedCA: usage 0. The path to a root of ours must lead through the CA
-// that the record is about.
+// that the record is about (RFC 7671, Section 5.4).
 func (j *judge) constrainedCA(f *Finding) {
 	f.Verdict = Constraint
-	f.vouch(j.candidates, func(der []byte) error {
-		paths, err := j.paths(der, j.trust.Roots)
-		if err != nil {
-			return err
-		}
-		for _, path := range paths {
-			for _, ca := range path[1:] {
-				if f.Record.Matches(ca.Raw) {
-					return nil
-				}
+	through := func(path []*x509.Certificate) error {
+		for _, ca := range path[1:] {
+			if f.Record.Matches(ca.Raw) {
+				return nil
 			}
 		}
 		return errors.New("no path leads through the CA of the record")
+	}
+	f.vouch(j.candidates, func(der []byte) error {
+		return cmp.Or(j.path(der, j.roots, through), j.notItsCA(der))
 	})
 }
 
@@ -253,7 +256,7 @@ func (f *Finding) vouch(certificates [][]byte, check func(der []byte) error) {
 	f.Why = errElsewhere
 	for _, der := range certificates {
 		if err := check(der); err != nil {
-			f.Why = err
+			f.Why = graver(f.Why, err)
 			continue
 		}
 		f.Vouched = append(f.Vouched, der)
@@ -263,53 +266,18 @@ func (f *Finding) vouch(certificates [][]byte, check func(der []byte) error) {
 	}
 }
 
+// graver returns the later of two reasons, unless the earlier one is that
+// something could not be found out: then all may be well the next time.
+func graver(earlier, later error) error {
+	if errors.Is(earlier, ErrRevocationUnknown) {
+		return earlier
+	}
+	return later
+}
+
 func matching(r Record, der []byte) error {
 	if !r.Matches(der) {
 		return errElsewhere
 	}
 	return nil
-}
-
-// paths returns the valid paths from a certificate that names the address to
-// one of the anchors. Each has at least two certificates: an anchor is nobody's
-// mailbox.
-func (j *judge) paths(der []byte, anchors []*x509.Certificate) ([][]*x509.Certificate, error) {
-	if len(anchors) == 0 {
-		return nil, errors.New("it asks for a path to a CA that is trusted here, and there is none")
-	}
-	cert, err := parseForPath(der)
-	if err != nil {
-		return nil, err
-	}
-	// RFC 7671, Section 5.2 and 5.3: here the name counts.
-	if !j.address.NamedIn(cert) {
-		return nil, errors.New("the certificate does not name the address")
-	}
-	chains, err := cert.Verify(x509.VerifyOptions{
-		Roots:         pool(anchors),
-		Intermediates: pool(j.trust.Intermediates),
-		CurrentTime:   j.trust.Now,
-		KeyUsages:     []x509.ExtKeyUsage{x509.ExtKeyUsageEmailProtection},
-	})
-	if err != nil {
-		return nil, fmt.Errorf("the certificate has no valid path: %w", err)
-	}
-	var paths [][]*x509.Certificate
-	for _, chain := range chains {
-		if len(chain) > 1 {
-			paths = append(paths, chain)
-		}
-	}
-	if paths == nil {
-		return nil, errors.New("the certificate has no path but to itself")
-	}
-	return paths, nil
-}
-
-func pool(certs []*x509.Certificate) *x509.CertPool {
-	p := x509.NewCertPool()
-	for _, cert := range certs {
-		p.AddCert(cert)
-	}
-	return p
 }

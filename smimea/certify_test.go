@@ -29,6 +29,7 @@ type cert struct {
 	expired bool
 	use     []x509.ExtKeyUsage
 	public  any // the public key; nil: one of its own
+	change  func(*x509.Certificate)
 }
 
 type issued struct {
@@ -58,6 +59,9 @@ func newCert(t testing.TB, c cert) *issued {
 	}
 	if template.Subject.CommonName == "" {
 		template.Subject.CommonName = "test " + template.SerialNumber.String()
+	}
+	if c.change != nil {
+		c.change(template)
 	}
 	parent, signer := template, key
 	if c.issuer != nil {
@@ -297,16 +301,27 @@ func TestNamedIn(t *testing.T) {
 		{"another domain", "alice@example.org", cert{emails: []string{"alice@example.com"}}, false},
 		{"none", "alice@example.org", cert{}, false},
 		{"only the domain", "alice@example.org", cert{emails: []string{"example.org"}}, false},
-		{"in the subject", "alice@example.org", cert{subject: pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{
-			{Type: oidEmailAddress, Value: "alice@example.org"}}}}, true},
+		{"in the subject", "alice@example.org", cert{subject: inSubject("alice@example.org")}, true},
 		{"SmtpUTF8Mailbox", "佐藤@example.org", cert{extra: utf8}, true},
 		{"another SmtpUTF8Mailbox", "佐々木@example.org", cert{extra: utf8}, false},
 		{"beyond ASCII case counts", "É@example.org", cert{extra: extension(t, "é@example.org")}, false},
+		{"beyond ASCII its case counts too", "Aé@example.org", cert{extra: extension(t, "aé@example.org")}, false},
+		{"case of the domain of a SmtpUTF8Mailbox", "é@example.org", cert{extra: extension(t, "é@EXAMPLE.org")}, true},
+		{"A-label and U-label", "é@xn--bcher-kva.example", cert{extra: extension(t, "é@bücher.example")}, true},
+		{"composed", "e\u0301@example.org", cert{extra: extension(t, "\u00e9@example.org")}, true},
+		{"decomposed in the certificate", "\u00e9@example.org", cert{extra: extension(t, "e\u0301@example.org")}, false},
+		{"beyond ASCII in the subject", "é@example.org", cert{subject: inSubject("é@example.org")}, false},
+		{"Kelvin is no k", "k@example.org", cert{extra: extension(t, "\u212a@example.org")}, false},
+		{"a source route", "alice@example.org", cert{subject: inSubject("@example.com:alice@example.org")}, false},
 	} {
 		if got := address(t, test.address).NamedIn(newCert(t, test.cert).Certificate); got != test.want {
 			t.Errorf("%s: NamedIn = %v", test.name, got)
 		}
 	}
+}
+
+func inSubject(address string) pkix.Name {
+	return pkix.Name{ExtraNames: []pkix.AttributeTypeAndValue{{Type: oidEmailAddress, Value: address}}}
 }
 
 // extension makes a SubjectAltName with an SmtpUTF8Mailbox.

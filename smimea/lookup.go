@@ -36,6 +36,8 @@ const (
 	None
 	// Unusable: there are records, and none vouches for a certificate. This
 	// is not None: the domain meant to say something (RFC 7671, Section 10.3).
+	// Nor is it Failed, as where a record might vouch for one if only it were
+	// known that nothing is revoked.
 	Unusable
 	// Found: at least one record vouches for a certificate.
 	Found
@@ -169,7 +171,23 @@ func (c Client) certify(r *Result, a Address) {
 		r.Outcome = Found
 		return
 	}
+	if err := r.Unknown(); err != nil {
+		r.Outcome, r.Why = Failed, err
+		return
+	}
 	r.Why = fmt.Errorf("no record can be used: %w", firstReason(r.Records))
+}
+
+// Unknown returns why a record might vouch for a certificate, and does not only
+// because something could not be found out: [ErrRevocationUnknown], wrapped. It
+// is nil if there is no such record.
+func (r Result) Unknown() error {
+	for _, f := range r.Records {
+		if errors.Is(f.Why, ErrRevocationUnknown) {
+			return f.reason()
+		}
+	}
+	return nil
 }
 
 func tooMuch(data [][]byte) error {
@@ -204,6 +222,10 @@ func firstReason(findings []Finding) error {
 			best = f
 		}
 	}
-	r := best.Record
-	return fmt.Errorf("%d %d %d: %w", r.Usage, r.Selector, r.Matching, best.Why)
+	return best.reason()
+}
+
+func (f Finding) reason() error {
+	r := f.Record
+	return fmt.Errorf("%d %d %d: %w", r.Usage, r.Selector, r.Matching, f.Why)
 }
