@@ -158,6 +158,8 @@ func TestRevoked(t *testing.T) {
 	// Two ways up: the same name and key, certified twice.
 	other := newCert(t, cert{ca: true})
 	crossed := newCert(t, cert{ca: true, issuer: other, subject: sub.Subject, public: sub.PublicKey})
+	twice := newCert(t, cert{emails: alice, issuer: sub})
+	bob := newCert(t, cert{emails: []string{"bob@example.org"}, issuer: sub})
 	revoked, unknown := errors.New("revoked on 2026-05-01"), fmt.Errorf("%w: a CRL is old", ErrRevocationUnknown)
 
 	type status map[*issued]error
@@ -183,10 +185,23 @@ func TestRevoked(t *testing.T) {
 		{"unknown certificate of a revoked CA", status{sub: revoked, good: unknown}, []Record{record(1, 0, 0, good)}, Unusable, "revoked"},
 		{"unknown beside a revoked one", status{good: unknown, direct: revoked}, []Record{record(1, 0, 0, direct), record(1, 0, 0, good)}, Failed, "1 0 0: it could not"},
 		{"unknown beside one that is fine", status{good: unknown}, []Record{record(1, 0, 0, direct), record(1, 0, 0, good)}, Found, ""},
+		{"unknown beside one for somebody else", status{good: unknown}, []Record{record(2, 0, 0, root)}, Failed, "2 0 0: it could not"},
+		{"one path unknown, one revoked", status{sub: unknown, crossed: revoked}, []Record{record(2, 1, 0, root), record(2, 1, 0, other)}, Failed, "could not"},
+		{"two roots, one path unknown", status{sub: unknown, crossed: revoked}, []Record{record(1, 0, 0, twice)}, Failed, "1 0 0: the CA certificate"},
+		{"two roots, the other path unknown", status{sub: revoked, crossed: unknown}, []Record{record(1, 0, 0, twice)}, Failed, "1 0 0: the CA certificate"},
+		{"two roots, both paths revoked", status{sub: revoked, crossed: revoked}, []Record{record(1, 0, 0, twice)}, Unusable, "revoked"},
+		{"two roots, one path revoked", status{sub: revoked}, []Record{record(1, 0, 0, twice)}, Found, ""},
 		{"usage 3 is somebody else's business", status{good: revoked}, []Record{record(3, 0, 0, good)}, Found, ""},
 	} {
 		asked := time.Time{}
-		trust := Trust{Roots: certs(root), Intermediates: certs(sub, crossed), Now: noon, Revoked: func(der []byte, at time.Time) error {
+		roots, candidates := certs(root), rawOf(good)
+		if strings.HasSuffix(test.name, "somebody else") {
+			candidates = rawOf(good, bob)
+		}
+		if strings.HasPrefix(test.name, "two roots") {
+			roots = certs(root, other)
+		}
+		trust := Trust{Roots: roots, Intermediates: certs(sub, crossed), Now: noon, Revoked: func(der []byte, at time.Time) error {
 			asked = at
 			for c, err := range test.status {
 				if string(c.Raw) == string(der) {
@@ -202,7 +217,7 @@ func TestRevoked(t *testing.T) {
 		client := Client{
 			Resolver:   &answering{answer: dnssec.Answer{Status: dnssec.Secure, Outcome: dnssec.Data, Data: data}},
 			Trust:      trust,
-			Candidates: func(Address) [][]byte { return rawOf(good) },
+			Candidates: func(Address) [][]byte { return candidates },
 		}
 		r := client.Lookup(t.Context(), "alice@example.org")
 		if r.Outcome != test.outcome || (r.Why == nil) != (test.why == "") || r.Why != nil && !strings.Contains(r.Why.Error(), test.why) {
