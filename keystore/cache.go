@@ -45,6 +45,7 @@ type Cache struct {
 	entries map[string]*list.Element
 	recent  list.List // of *entry, the last used one in front
 	weight  int
+	forgot  int // how often everything was forgotten
 }
 
 type entry struct {
@@ -62,8 +63,10 @@ func (c *Cache) Find(ctx context.Context, address string) Keys {
 	if keys, ok := c.get(address); ok {
 		return keys
 	}
-	flight := c.flights.DoChan(address, func() (any, error) {
-		return c.ask(context.WithoutCancel(ctx), address), nil
+	forgot := c.timesForgotten()
+	// Who comes after everything was forgotten shares no question from before.
+	flight := c.flights.DoChan(fmt.Sprint(forgot, " ", address), func() (any, error) {
+		return c.ask(context.WithoutCancel(ctx), address, forgot), nil
 	})
 	select {
 	case result := <-flight:
@@ -75,7 +78,7 @@ func (c *Cache) Find(ctx context.Context, address string) Keys {
 
 // ask asks the source, and remembers the answer. It runs in a goroutine of its
 // own, which its deadline ends; nobody is there to catch a panic for it.
-func (c *Cache) ask(ctx context.Context, address string) (keys Keys) {
+func (c *Cache) ask(ctx context.Context, address string, forgot int) (keys Keys) {
 	ctx, cancel := context.WithTimeout(ctx, c.budget())
 	defer cancel()
 	defer func() {
@@ -84,8 +87,24 @@ func (c *Cache) ask(ctx context.Context, address string) (keys Keys) {
 		}
 	}()
 	keys = c.Source.Find(ctx, address)
-	c.put(address, keys)
+	c.put(address, keys, forgot)
 	return keys
+}
+
+// Forget forgets all answers, also those that are on their way: something else
+// has changed by which they were judged.
+func (c *Cache) Forget() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.forgot++
+	c.entries, c.weight = nil, 0
+	c.recent.Init()
+}
+
+func (c *Cache) timesForgotten() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.forgot
 }
 
 func (c *Cache) budget() time.Duration {
@@ -119,11 +138,15 @@ func (c *Cache) get(address string) (Keys, bool) {
 	return e.keys.clone(), true
 }
 
-func (c *Cache) put(address string, keys Keys) {
+// put remembers an answer, unless everything was forgotten since the question.
+func (c *Cache) put(address string, keys Keys, forgot int) {
 	now := c.now()
 	e := &entry{address, keys.clone(), holds(keys, now), weigh(address, keys)}
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	if forgot != c.forgot {
+		return
+	}
 	if old, ok := c.entries[address]; ok {
 		c.drop(old)
 	}

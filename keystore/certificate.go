@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"smimea.example/internal/cms"
@@ -35,7 +36,7 @@ func ReadCertificates(content []byte) ([][]byte, error) {
 	case holdsPrivateKey(content):
 		err = ErrPrivateKey
 	case bytes.Contains(content, beginPEM):
-		certificates, err = pemCertificates(content)
+		certificates, err = pemBlocks(content, maxCertificates, "certificate", certificateBlocks...)
 	default:
 		certificates = [][]byte{content}
 	}
@@ -61,25 +62,29 @@ func readCertificate(content []byte) ([]byte, error) {
 
 var beginPEM = []byte("-----BEGIN ")
 
-func pemCertificates(content []byte) ([][]byte, error) {
-	blocks := bytes.Count(content, beginPEM)
-	if blocks > maxCertificates {
-		return nil, fmt.Errorf("holds more than %d certificates", maxCertificates)
+// OpenSSL reads either name.
+var certificateBlocks = []string{"CERTIFICATE", "X509 CERTIFICATE"}
+
+// pemBlocks takes the blocks out of PEM, which must all be of one of the types.
+// What that is in one word is for the errors.
+func pemBlocks(content []byte, most int, word string, types ...string) ([][]byte, error) {
+	number := bytes.Count(content, beginPEM)
+	if number > most {
+		return nil, fmt.Errorf("holds more than %d %ss", most, word)
 	}
-	var certificates [][]byte
-	for range blocks {
+	var blocks [][]byte
+	for range number {
 		block, rest := pem.Decode(content)
 		if block == nil { // Decode steps over what is damaged; we do not.
 			return nil, errors.New("holds a PEM block that is cut off or damaged")
 		}
-		// OpenSSL reads either name.
-		if block.Type != "CERTIFICATE" && block.Type != "X509 CERTIFICATE" {
-			return nil, fmt.Errorf("holds a %s, not a certificate", strings.ToLower(block.Type))
+		if !slices.Contains(types, block.Type) {
+			return nil, fmt.Errorf("holds a %s, not a %s", strings.ToLower(block.Type), word)
 		}
-		certificates = append(certificates, block.Bytes)
+		blocks = append(blocks, block.Bytes)
 		content = rest
 	}
-	return certificates, nil
+	return blocks, nil
 }
 
 // holdsPrivateKey looks at the words first: a damaged or locked key is a

@@ -69,7 +69,7 @@ func FuzzReadCertificates(f *testing.F) {
 			if again, err := readCertificate(der); err == nil && !bytes.Equal(again, der) {
 				t.Errorf("read %x, and out of that %x", der, again)
 			}
-			if keys := choose(alice, [][]byte{der}, noon); (keys.Outcome == Found) != (keys.Why == nil) {
+			if keys := choose(alice, [][]byte{der}, noon, nil); (keys.Outcome == Found) != (keys.Why == nil) {
 				t.Errorf("%v, %v", keys.Outcome, keys.Why)
 			}
 		}

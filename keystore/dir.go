@@ -13,7 +13,8 @@ import (
 )
 
 // A Dir is a directory of certificates that the postmaster has pinned: they
-// are believed as they are.
+// are believed as they are. Or they are [Dir.Candidates], believed only if
+// somebody else vouches for them.
 //
 // Files that end in .pem, .crt, .cer or .der hold a certificate each. It is
 // for the addresses that stand in it, unless a file called "index" names it.
@@ -35,6 +36,9 @@ import (
 type Dir struct {
 	// Now is the clock. Default: time.Now.
 	Now func() time.Time
+
+	// CRLs tells what is revoked. Default: nothing is.
+	CRLs *CRLs
 
 	path string
 
@@ -124,7 +128,7 @@ func (d *Dir) Find(_ context.Context, address string) Keys {
 	if err != nil {
 		return Keys{Outcome: None, Origin: "pinned", Why: err}
 	}
-	keys := choose(address, certificates, d.now())
+	keys := choose(address, certificates, d.now(), d.CRLs)
 	keys.Origin = "pinned"
 	for _, r := range keys.Refused {
 		keys.Warnings = append(keys.Warnings, fmt.Sprintf("pinned certificate %.16s is not used: %v", r.Fingerprint, r.Why))
@@ -139,22 +143,28 @@ func (d *Dir) now() time.Time {
 	return d.Now()
 }
 
+// Candidates returns the certificates for an address, in DER, usable or not.
+func (d *Dir) Candidates(a smimea.Address) [][]byte {
+	pins, mailbox := d.current(), mailboxOf(a)
+	found, ok := pins.by[mailbox]
+	if !ok {
+		found = pins.by[mailbox.wholeDomain()]
+	}
+	var certificates [][]byte
+	for _, p := range found {
+		certificates = append(certificates, p.DER)
+	}
+	return certificates
+}
+
 func (d *Dir) certificates(address string) ([][]byte, error) {
 	a, err := smimea.ParseAddress(address)
 	if err != nil {
 		return nil, err
 	}
-	pins, mailbox := d.current(), mailboxOf(a)
-	found, ok := pins.by[mailbox]
-	if !ok {
-		found, ok = pins.by[mailbox.wholeDomain()]
-	}
-	if !ok {
+	certificates := d.Candidates(a)
+	if certificates == nil {
 		return nil, ErrNotPinned
-	}
-	var certificates [][]byte
-	for _, p := range found {
-		certificates = append(certificates, p.DER)
 	}
 	return certificates, nil
 }

@@ -347,10 +347,10 @@ func TestPinnedFilesCanBeRead(t *testing.T) {
 
 func TestDirBounds(t *testing.T) {
 	path := directory(t, map[string][]byte{"a.pem": nil, "b": nil, "c": nil})
-	if names, err := certificateFiles(path, 3); err != nil || len(names) != 1 {
+	if names, err := listFiles(path, 3, isCertificateFile); err != nil || len(names) != 1 {
 		t.Errorf("3 files of 3: %q, %v", names, err)
 	}
-	if names, err := certificateFiles(path, 2); err == nil {
+	if names, err := listFiles(path, 2, isCertificateFile); err == nil {
 		t.Errorf("3 files of 2: %q", names)
 	}
 	var emails []string

@@ -53,7 +53,7 @@ func load(path string) (*pins, error) {
 
 // loadFiles reads the certificates of a directory.
 func loadFiles(path string) ([]*Pinned, error) {
-	names, err := certificateFiles(path, maxFiles)
+	names, err := listFiles(path, maxFiles, isCertificateFile)
 	if err != nil {
 		return nil, err
 	}
@@ -72,9 +72,9 @@ func loadFiles(path string) ([]*Pinned, error) {
 	return files, nil
 }
 
-// certificateFiles lists the certificate files of a directory, which holds so
+// listFiles lists the files of a directory that are called as wanted. It holds so
 // many files at most.
-func certificateFiles(path string, most int) ([]string, error) {
+func listFiles(path string, most int, wanted func(name string) bool) ([]string, error) {
 	f, err := os.Open(path)
 	if err != nil {
 		return nil, err
@@ -89,7 +89,7 @@ func certificateFiles(path string, most int) ([]string, error) {
 	}
 	var names []string
 	for _, e := range entries {
-		if !e.IsDir() && isCertificateFile(e.Name()) {
+		if !e.IsDir() && wanted(e.Name()) {
 			names = append(names, e.Name())
 		}
 	}

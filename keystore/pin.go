@@ -26,7 +26,7 @@ func (d *Dir) Pin(whom string, content []byte) (Pinned, error) {
 	if err != nil {
 		return Pinned{}, fmt.Errorf("the file %w", err)
 	}
-	if _, _, err := Usable(whom, der, d.now()); err != nil {
+	if _, _, err := usable(whom, der, d.now(), d.CRLs); err != nil {
 		return Pinned{}, fmt.Errorf("the certificate cannot be used: %w", err)
 	}
 	mailboxes, err := mailboxesFor(whom, der)

@@ -18,12 +18,23 @@ type Published struct {
 
 	// Now is the clock that certificates are held against. Default: time.Now.
 	Now func() time.Time
+
+	// CRLs tells what is revoked, of the certificates and of the CAs on their
+	// paths. Default: nothing is.
+	CRLs *CRLs
 }
 
 // Find implements [Source]. It asks for the address, and if there is proven
 // to be nothing, for the domain's mail servers too.
 func (p Published) Find(ctx context.Context, address string) Keys {
-	result := p.Client.Lookup(ctx, address)
+	client := p.Client
+	if client.Trust.Now.IsZero() {
+		client.Trust.Now = p.now()
+	}
+	if p.CRLs != nil {
+		client.Trust.Revoked = p.CRLs.Check
+	}
+	result := client.Lookup(ctx, address)
 	keys := p.read(result)
 	if keys.Outcome == None && result.Owner != "" {
 		keys = p.none(ctx, keys, address)
@@ -49,10 +60,13 @@ func (p Published) read(result smimea.Result) Keys {
 }
 
 func (p Published) found(result smimea.Result) Keys {
-	keys := choose(result.Address, result.Certificates(), p.now())
-	keys.Expires = result.Answer.Expires
+	keys := choose(result.Address, result.Certificates(), p.now(), p.CRLs)
+	keys.Expires = p.CRLs.until(p.now(), result.Answer.Expires)
 	if keys.Outcome == WeakOnly && !allUsable(result.Records) {
 		keys.Outcome = Unusable // algorithms are not all that is at fault
+	}
+	if unknown := result.Unknown(); unknown != nil && keys.Outcome != Found {
+		keys.Outcome, keys.Why = Failed, join(unknown, keys.Why)
 	}
 	if keys.Outcome == Found && result.Answer.Wildcard {
 		keys.Warnings = append(keys.Warnings, "the record is a wildcard's: it speaks for the domain, not for this mailbox")

@@ -17,16 +17,25 @@ import (
 // Usable says whether a certificate in DER that is an address's, on the word of
 // the DNS or of the postmaster, may be encrypted to at a given time. It is for
 // certificates that nobody else has to confirm (usage 3, and pinned ones):
-// that it is a CA's, or names only other addresses, is a warning.
+// that it is a CA's, or names only other addresses, is a warning. Whether it is
+// revoked is not asked.
 //
 // The error is a sentence for people. It wraps a [cms.UnsupportedError] where
 // only the kind of key, or its length, is at fault.
 func Usable(address string, der []byte, now time.Time) (r cms.Recipient, warnings []string, err error) {
+	return usable(address, der, now, nil)
+}
+
+// usable is Usable with CRLs. The error may also wrap
+// [smimea.ErrRevocationUnknown].
+func usable(address string, der []byte, now time.Time, crls *CRLs) (r cms.Recipient, warnings []string, err error) {
 	recipient, err := cms.NewRecipient(der)
 	if err == nil || isWeak(err) {
 		// The certificate's own faults first: a weak key that has expired is
-		// no matter of algorithms.
-		err = cmp.Or(checkAny(der, now), err)
+		// no matter of algorithms. Then what is certain: to try again does not
+		// help a weak key.
+		revoked, unknown := crls.status(der, now)
+		err = cmp.Or(checkAny(der, now), revoked, err, unknown)
 	}
 	if err != nil {
 		return cms.Recipient{}, nil, err
@@ -164,15 +173,17 @@ func shortList(names []string) string {
 const maxOfOneKind = 5
 
 // choose makes Keys of an address's certificates, of which there is at least
-// one: those that can be used, newest first, and why the others cannot.
-func choose(address string, certificates [][]byte, now time.Time) Keys {
+// one: those that can be used, newest first, and why the others cannot. That it
+// could not be found out whether one can be used is a failure if no other can.
+func choose(address string, certificates [][]byte, now time.Time, crls *CRLs) Keys {
 	var keys Keys
-	onlyWeak := true
+	onlyWeak, unknown := true, false
 	for _, der := range certificates {
-		r, warnings, err := Usable(address, der, now)
+		r, warnings, err := usable(address, der, now, crls)
 		if err != nil {
 			keys.Refused = append(keys.Refused, refuse(der, err))
 			onlyWeak = onlyWeak && isWeak(err)
+			unknown = unknown || isUnknown(err)
 			continue
 		}
 		keys.Certs = append(keys.Certs, r)
@@ -183,6 +194,8 @@ func choose(address string, certificates [][]byte, now time.Time) Keys {
 	case len(keys.Certs) > 0:
 		keys.Outcome = Found
 		return keys
+	case unknown:
+		keys.Outcome = Failed
 	case onlyWeak:
 		keys.Outcome = WeakOnly
 	default:

@@ -180,7 +180,7 @@ func TestChooseUnreadable(t *testing.T) {
 		{"a negative serial number", negative(withCurve(t, cert{}, p256)), Unusable, "negative serial"},
 		{"both", negative(withCurve(t, cert{}, other)), Unusable, "negative serial"},
 	} {
-		keys := choose(alice, [][]byte{test.der}, noon)
+		keys := choose(alice, [][]byte{test.der}, noon, nil)
 		if keys.Outcome != test.want || keys.Why == nil || !strings.Contains(keys.Why.Error(), test.why) {
 			t.Errorf("%s: %v (%v)", test.name, keys.Outcome, keys.Why)
 		}
@@ -211,7 +211,7 @@ func TestChoose(t *testing.T) {
 		{"weak", [][]byte{weak, weak}, WeakOnly, 2},
 		{"weak and expired", [][]byte{weak, expired}, Unusable, 2},
 	} {
-		keys := choose(alice, test.certs, noon)
+		keys := choose(alice, test.certs, noon, nil)
 		if keys.Outcome != test.want || len(keys.Refused) != test.refused {
 			t.Errorf("%s: %v, %d refused, want %v, %d", test.name, keys.Outcome, len(keys.Refused), test.want, test.refused)
 		}
@@ -227,7 +227,7 @@ func TestChooseNewestOfEachKind(t *testing.T) {
 		certs = append(certs, cert{notBefore: noon.AddDate(0, 0, -10+i)}.der(t))
 	}
 	certs = append(certs, cert{key: ecKey(), notBefore: noon.AddDate(0, 0, -100)}.der(t))
-	keys := choose(alice, certs, noon)
+	keys := choose(alice, certs, noon, nil)
 	if len(keys.Certs) != 6 || len(keys.Warnings) != 1 {
 		t.Fatalf("%d certificates, warnings %q", len(keys.Certs), keys.Warnings)
 	}
@@ -247,9 +247,9 @@ func TestChooseIsStable(t *testing.T) {
 	for range 5 {
 		certs = append(certs, cert{}.der(t))
 	}
-	first := choose(alice, certs, noon)
+	first := choose(alice, certs, noon, nil)
 	slices.Reverse(certs)
-	second := choose(alice, certs, noon)
+	second := choose(alice, certs, noon, nil)
 	for i, r := range first.Certs {
 		if r.Fingerprint() != second.Certs[i].Fingerprint() {
 			t.Errorf("place %d goes to another certificate", i)
