@@ -186,3 +186,47 @@ func TestCacheGivesCopies(t *testing.T) {
 		got.Certs[0], got.Warnings[0], got.Refused[0] = cms.Recipient{}, "", Refused{}
 	}
 }
+
+// What has changed must show at once: an answer from before does not count, not
+// even one that is still on its way.
+func TestCacheForget(t *testing.T) {
+	s := &counted{keys: Keys{Outcome: None, Expires: noon.Add(time.Hour)}}
+	c := &Cache{Source: s, Now: atNoon}
+	for range 2 {
+		c.Find(t.Context(), alice)
+	}
+	c.Forget()
+	for range 2 {
+		c.Find(t.Context(), alice)
+	}
+	if n := s.calls.Load(); n != 2 {
+		t.Errorf("asked %d times, want once before and once after", n)
+	}
+	if c.weight == 0 || c.recent.Len() != 1 {
+		t.Errorf("weight %d, %d entries", c.weight, c.recent.Len())
+	}
+
+	started, release := make(chan bool, 2), make(chan bool)
+	slow := &Cache{Now: atNoon, Source: source(func(context.Context, string) Keys {
+		started <- true
+		<-release
+		return Keys{Outcome: None, Expires: noon.Add(time.Hour)}
+	})}
+	var both sync.WaitGroup
+	both.Go(func() { slow.Find(t.Context(), alice) })
+	<-started
+	slow.Forget()
+	both.Go(func() { slow.Find(t.Context(), alice) })
+	<-started // by the second one, who does not wait for the first
+	release <- true
+	release <- true
+	both.Wait()
+	slow.Forget()
+	if slow.recent.Len() != 0 || slow.weight != 0 || slow.entries != nil {
+		t.Errorf("%d entries, weight %d", slow.recent.Len(), slow.weight)
+	}
+	slow.put(alice, Keys{Outcome: None, Expires: noon.Add(time.Hour)}, 1)
+	if slow.recent.Len() != 0 {
+		t.Error("an answer from before is remembered")
+	}
+}
