@@ -23,18 +23,18 @@ func headed(fields string) func(*maker) string {
 	return func(m *maker) string { return "From: Bob <bob@house.test>\r\nTo: " + m.to + "\r\n" + fields }
 }
 
-// octets makes a mail whose body is n octets of an alphabet; nil for all 256.
+// octets makes a mail whose body is n random octets of an alphabet.
 func octets(fields string, n int, alphabet []byte) func(*maker) string {
 	return func(m *maker) string { return mail(entity{fields, m.octets(n, alphabet) + "\r\n"}, m.to) }
 }
 
-// octets returns random octets.
+// octets returns random octets of an alphabet; nil for all 256.
 func (m *maker) octets(n int, alphabet []byte) string {
 	b := make([]byte, n)
-	for i := range b {
-		b[i] = byte(m.Uint32())
-		if len(alphabet) > 0 {
-			b[i] = alphabet[m.IntN(len(alphabet))]
+	m.random.Read(b)
+	if len(alphabet) > 0 {
+		for i, c := range b {
+			b[i] = alphabet[int(c)%len(alphabet)]
 		}
 	}
 	return string(b)
@@ -196,8 +196,9 @@ func linesOf(lengths ...int) func(*maker) string {
 func oddLines(m *maker, text string) string {
 	var b strings.Builder
 	for text != "" {
-		n := min(len(text), 1+m.IntN(150))
-		b.WriteString(text[:n] + strings.Repeat(" ", m.IntN(2)) + "\r\n")
+		random := m.random.Uint64()
+		n := min(len(text), 1+int(random%150))
+		b.WriteString(text[:n] + strings.Repeat(" ", int(random>>32%2)) + "\r\n")
 		text = text[n:]
 	}
 	return b.String()
