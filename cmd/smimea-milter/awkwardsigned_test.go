@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"encoding/base64"
 	"os"
 	"strings"
 	"testing"
@@ -28,6 +29,7 @@ var signedAndEncrypted = []awkwardMail{
 
 	{name: "encrypted, and a word behind it", make: appended(encryptedTwice("-aes256"), "hello\r\n")},
 	{name: "encrypted, and another object behind it", make: appended(encryptedTwice("-aes256"), encoded(300))},
+	{name: "encrypted, and a word in the same base64", make: longer(encryptedTwice("-aes256"))},
 	{name: "encrypted, and cut short", make: cutShort(encryptedTwice("-aes256"))},
 	{name: "encrypted, and said to be 7bit", make: changed(encryptedTwice("-aes256"), "Encoding: base64", "Encoding: 7bit")},
 	{name: "encrypted, but a text by its type", make: changed(encryptedTwice("-aes256"), "application/pkcs7-mime", "text/plain")},
@@ -91,6 +93,19 @@ func changed(other func(*maker) string, from, to string) func(*maker) string {
 
 func appended(other func(*maker) string, more string) func(*maker) string {
 	return func(m *maker) string { return strings.TrimSuffix(other(m), "\r\n") + "\r\n" + more }
+}
+
+// longer puts a word behind the object, where only those see it who know how
+// long the object is.
+func longer(other func(*maker) string) func(*maker) string {
+	return func(m *maker) string {
+		header, body, _ := strings.Cut(other(m), "\r\n\r\n")
+		object, err := base64.StdEncoding.DecodeString(body)
+		if err != nil {
+			m.lab.t.Fatal(err)
+		}
+		return header + "\r\n\r\n" + inLines(append(object, secret...))
+	}
 }
 
 // cutShort leaves out the last full line.

@@ -454,6 +454,11 @@ func multipart(parts ...string) entity {
 func encoded(n int) string {
 	octets := make([]byte, n)
 	rand.NewChaCha8([32]byte{1}).Read(octets)
+	return inLines(octets)
+}
+
+// inLines is base64 in lines.
+func inLines(octets []byte) string {
 	text := base64.StdEncoding.EncodeToString(octets)
 	var lines strings.Builder
 	lines.Grow(len(text) * 78 / 76)
