@@ -64,10 +64,11 @@ func ChooseCipher(certs []cms.Recipient, otherwise cms.Cipher) cms.Cipher {
 	return common[0]
 }
 
-// shares says whether envelopes of two forms may be one. Somebody who has an RSA
-// key opens none with an EC recipient in it, if his program is of before 2024
-// (NSS 3.87), and nobody one with an ML-KEM recipient (NSS 3.124), so that these
-// are alone; so are those with X25519, whom gpgsm 2.2 trips over.
+// shares says whether envelopes of two forms may be one. Whoever has an RSA key
+// and a program of before 2024 (NSS 3.87) opens none that is for another kind of
+// key too, and with ML-KEM in it none opens to later ones either (NSS 3.124). What
+// X25519 does to all the others, nobody knows yet. RSA-OAEP does no harm beside
+// PKCS #1 v1.5. The table of what opens what is in the tests of cms.
 func (f form) shares(g form) bool {
 	switch {
 	case f.cipher != g.cipher, f.alone(), g.alone():
