@@ -11,26 +11,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
-
-	"software.sslmate.com/src/go-pkcs12"
 )
 
 // entity is what a gateway encrypts.
 var entity = []byte("Content-Type: text/plain; charset=iso-2022-jp\r\n\r\n\x1b$B$3$s$K$A$O\x1b(B\r\n" +
 	strings.Repeat("All human beings are born free and equal.\r\n", 600))
-
-func TestOpenSSLOpens(t *testing.T) {
-	t.Parallel()
-	w := newWorkshop(t, "openssl")
-	for _, who := range allKinds {
-		cert, key := w.admit(who)
-		object := w.write(who+".p7m", encrypt(t, entity, 1000, the(t, who)))
-		got := w.run("openssl", "cms", "-decrypt", "-binary", "-inform", "DER", "-in", object, "-recip", cert, "-inkey", key)
-		if !bytes.Equal(got, entity) {
-			t.Errorf("%s: openssl reads %d octets, want %d", who, len(got), len(entity))
-		}
-	}
-}
 
 func TestOpenSSLOpensForEach(t *testing.T) {
 	t.Parallel()
@@ -127,56 +112,15 @@ func encryptWith(t *testing.T, ephemeral *ecdh.PrivateKey, p person) []byte {
 	return append(o.Head, spool.Bytes()...)
 }
 
-func TestGPGSMOpens(t *testing.T) {
-	t.Parallel()
-	w := newWorkshop(t, "gpgsm", "gpgconf")
-	t.Cleanup(func() { w.try("gpgconf", "--kill", "all") })
-	p := the(t, "rsa2048")
-	bag, err := pkcs12.LegacyDES.Encode(p.key, p.cert(), nil, "secret")
-	if err != nil {
-		t.Fatal(err)
-	}
-	gpgsm := []string{"--batch", "--pinentry-mode", "loopback", "--passphrase-fd", "0", "--disable-crl-checks"}
-	w.input = "secret\n"
-	w.run("gpgsm", append(gpgsm, "--import", w.write("bag.p12", bag))...)
-	for name, object := range map[string][]byte{
-		"to one":            encrypt(t, entity, 1000, p),
-		"to two RSA people": encrypt(t, entity, 1000, the(t, "rsa4096"), p),
-		"to RSA and EC":     encrypt(t, entity, 1000, the(t, "p256"), p),
-		"empty":             encrypt(t, nil, 1, p),
-	} {
-		want := entity
-		if name == "empty" {
-			want = nil
-		}
-		got := w.run("gpgsm", append(gpgsm, "--decrypt", w.write("object.p7m", object))...)
-		if !bytes.Equal(got, want) {
-			t.Errorf("%s: gpgsm reads %d octets, want %d", name, len(got), len(want))
-		}
-	}
-}
-
-func TestNSS(t *testing.T) {
+// NSS writes BER. It wants to trust the certificate.
+func TestOpensNSS(t *testing.T) {
 	t.Parallel()
 	w := newWorkshop(t, "certutil", "pk12util", "cmsutil")
 	p := the(t, "rsa2048")
-	bag, err := pkcs12.Modern2023.Encode(p.key, p.cert(), nil, "secret")
-	if err != nil {
+	if err := fillNSS(w, p); err != nil {
 		t.Fatal(err)
 	}
 	store := "sql:" + w.dir
-	w.run("certutil", "-N", "-d", store, "--empty-password")
-	w.run("pk12util", "-i", w.write("bag.p12", bag), "-d", store, "-W", "secret")
-	for name, object := range map[string][]byte{
-		"to one":            encrypt(t, entity, 1000, p),
-		"to two RSA people": encrypt(t, entity, 1000, the(t, "rsa4096"), p),
-	} {
-		got := w.run("cmsutil", "-D", "-d", store, "-i", w.write("object.p7m", object))
-		if !bytes.Equal(got, entity) {
-			t.Errorf("%s: NSS reads %d octets, want %d", name, len(got), len(entity))
-		}
-	}
-	// The other way: NSS writes BER. It wants to trust the certificate.
 	w.run("certutil", "-A", "-d", store, "-n", "trusted", "-t", ",P,", "-i", w.writePEM("alice.crt", "CERTIFICATE", p.cert().Raw))
 	object := w.run("cmsutil", "-E", "-d", store, "-r", "alice@example.org", "-i", w.write("plain", entity))
 	checkOpens(t, object, entity, p)

@@ -57,6 +57,16 @@ func (e exhibit) compare(got []byte, err error) error {
 	return err
 }
 
+// checkAll checks that there are no complaints.
+func checkAll(t *testing.T, exhibits []exhibit, complaints []error) {
+	t.Helper()
+	for i, complaint := range complaints {
+		if complaint != nil {
+			t.Errorf("%s: %v", exhibits[i].name, complaint)
+		}
+	}
+}
+
 func judgeOpenSSL(t testing.TB, exhibits []exhibit) []error {
 	w := newWorkshop(t, "openssl")
 	return each(exhibits, func(e exhibit) ([]byte, error) {

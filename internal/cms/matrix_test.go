@@ -131,10 +131,11 @@ func TestMatrixDefault(t *testing.T) {
 // above, for better or for worse, fails: it is what we tell people, and what the
 // choice of algorithms goes by.
 func TestMatrix(t *testing.T) {
-	exhibits := make([]exhibit, len(matrix))
-	for i, r := range matrix {
-		exhibits[i] = r.exhibit(t)
+	var exhibits []exhibit
+	for _, r := range matrix {
+		exhibits = append(exhibits, r.exhibit(t))
 	}
+	exhibits = append(exhibits, defaultForms(t)...)
 	verdicts := make([][]error, len(bench))
 	sat := make([]bool, len(bench))
 	t.Run("judges", func(t *testing.T) {
@@ -146,10 +147,23 @@ func TestMatrix(t *testing.T) {
 				for k, r := range matrix {
 					r.check(t, i, verdicts[i][k])
 				}
+				checkAll(t, exhibits[len(matrix):], verdicts[i][len(matrix):])
 			})
 		}
 	})
 	printMatrix(t, sat, verdicts)
+}
+
+// defaultForms are more objects that every judge must open: what a Writer makes in
+// pieces, and those where the end is easy to miss.
+func defaultForms(t *testing.T) []exhibit {
+	t.Helper()
+	p := the(t, "rsa2048")
+	return []exhibit{
+		{"in pieces", "rsa2048", encrypt(t, entity, 1000, p), entity},
+		{"empty", "rsa2048", encrypt(t, nil, 1, p), nil},
+		{"a whole block", "rsa2048", encrypt(t, entity[:16], 5, p), entity[:16]},
+	}
 }
 
 func (r row) people() []string { return strings.Fields(r.to) }
@@ -214,6 +228,7 @@ func printMatrix(t *testing.T, sat []bool, verdicts [][]error) {
 		}
 		line(strings.Join(r.people(), " + "), r.cipher.String(), cells)
 	}
+	logLine(t, "yes: the first of the recipients reads it, octet by octet")
 	for _, letter := range slices.Sorted(maps.Keys(used)) {
 		logLine(t, letter+"  "+excuses[letter].why)
 	}
