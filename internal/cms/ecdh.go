@@ -45,6 +45,13 @@ var schemes = map[string]scheme{
 	oidECDHSHA384:     {oidECDHSHA384, x963(sha512.New384)},
 	oidECDHSHA512:     {oidECDHSHA512, x963(sha512.New)},
 	oidECDHHKDFSHA256: {oidECDHHKDFSHA256, deriveHKDF},
+
+	// RFC 5753, Section 7.1.4: where the cofactor is 1, it changes nothing.
+	oidCofactorSHA1:   {oidCofactorSHA1, x963(sha1.New)},
+	oidCofactorSHA224: {oidCofactorSHA224, x963(sha256.New224)},
+	oidCofactorSHA256: {oidCofactorSHA256, x963(sha256.New)},
+	oidCofactorSHA384: {oidCofactorSHA384, x963(sha512.New384)},
+	oidCofactorSHA512: {oidCofactorSHA512, x963(sha512.New)},
 }
 
 // x963 is the key derivation with a digest. It has no use for ukm, which is in

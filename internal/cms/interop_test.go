@@ -188,6 +188,8 @@ func openSSLForms(who, cert, other string) [][]string {
 	}
 	add("-aes192 -aes192-wrap", "ecdh_kdf_md:sha256")
 	add("-aes-256-gcm -aes256-wrap -stream", "ecdh_kdf_md:sha256")
+	add("-aes256", "ecdh_cofactor_mode:1")
+	add("-aes256", "ecdh_cofactor_mode:1", "ecdh_kdf_md:sha384")
 	return forms
 }
 

@@ -49,7 +49,10 @@ func bouncyForms() []bouncyForm {
 		add("p384", cipher, oidECDHSHA384, oidAES256Wrap, "00ff00")
 		add("p521", cipher, oidECDHSHA512, oidAES256Wrap, "none")
 	}
-	for _, scheme := range []string{oidECDHSHA1, oidECDHSHA224, oidECDHSHA256, oidECDHSHA384, oidECDHSHA512} {
+	for _, scheme := range []string{
+		oidECDHSHA1, oidECDHSHA224, oidECDHSHA256, oidECDHSHA384, oidECDHSHA512,
+		oidCofactorSHA1, oidCofactorSHA224, oidCofactorSHA256, oidCofactorSHA384, oidCofactorSHA512,
+	} {
 		for wrap := range wraps {
 			add("p256", oidAES256CBC, scheme, wrap, "0102030405060708")
 		}

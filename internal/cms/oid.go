@@ -46,6 +46,13 @@ const (
 	oidECDHSHA384  = "1.3.132.1.11.2"
 	oidECDHSHA512  = "1.3.132.1.11.3"
 
+	// The same with the cofactor, which is 1 on the three curves.
+	oidCofactorSHA1   = "1.3.133.16.840.63.0.3"
+	oidCofactorSHA224 = "1.3.132.1.14.0"
+	oidCofactorSHA256 = "1.3.132.1.14.1"
+	oidCofactorSHA384 = "1.3.132.1.14.2"
+	oidCofactorSHA512 = "1.3.132.1.14.3"
+
 	// X25519: RFC 8410, Section 3; RFC 8418, Section 2.
 	oidX25519         = "1.3.101.110"
 	oidECDHHKDFSHA256 = "1.2.840.113549.1.9.16.3.19"
