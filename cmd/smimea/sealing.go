@@ -3,6 +3,7 @@ package main
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -48,6 +49,10 @@ func (e entity) writeTo(w io.Writer) error {
 	if err := writeHeader(w, e.fields); err != nil {
 		return err
 	}
+	return e.writeBody(w)
+}
+
+func (e entity) writeBody(w io.Writer) error {
 	if e.unix {
 		w = &crlfWriter{w: w}
 	}
@@ -73,10 +78,10 @@ type object func(io.Writer) error
 func (e encryption) write(w io.Writer, outside message.Header, inside entity) error {
 	prepare := e.spooled
 	switch {
-	case inside.sized && !inside.unix:
-		prepare = e.direct
 	case e.cipher.Authenticated():
 		prepare = e.inMemory
+	case inside.sized && !inside.unix:
+		prepare = e.direct
 	}
 	encrypted, err := prepare(inside)
 	if err != nil {
@@ -104,20 +109,47 @@ func (e encryption) direct(inside entity) (object, error) {
 	}
 	n := int64(head.Len()) + inside.size
 	return func(w io.Writer) error {
-		return cms.Encrypt(w, io.MultiReader(&head, inside.body), n, e.to, e.cipher)
+		encoding := newRelay(w)
+		err := cms.Encrypt(encoding, io.MultiReader(&head, inside.body), n, e.to, e.cipher)
+		return cmp.Or(encoding.Close(), err)
 	}, nil
 }
 
 // inMemory encrypts what must be complete before it is encrypted.
 func (e encryption) inMemory(inside entity) (object, error) {
+	content, err := inside.whole()
+	if err != nil {
+		return nil, err
+	}
+	sealed, err := cms.Seal(content, e.to, e.cipher)
+	return copied(sealed, bytes.NewReader(content)), err
+}
+
+// whole reads the entity into memory, and leaves room behind it.
+func (e entity) whole() ([]byte, error) {
 	var whole bytes.Buffer
-	if err := inside.writeTo(&whole); err != nil {
+	if err := writeHeader(&whole, e.fields); err != nil {
+		return nil, err
+	}
+	if e.sized {
+		if err := checkSize(e.size); err != nil {
+			return nil, err
+		}
+		whole = *bytes.NewBuffer(roomFor(whole.Bytes(), int(e.size)))
+	}
+	if err := e.writeBody(&whole); err != nil {
 		return nil, err
 	}
 	whole.Grow(cms.SealOverhead)
-	content := whole.Bytes()
-	sealed, err := cms.Seal(content, e.to, e.cipher)
-	return copied(sealed, bytes.NewReader(content)), err
+	return whole.Bytes(), nil
+}
+
+// roomFor moves p to where n octets more find room, and a last look whether
+// there is more.
+func roomFor(p []byte, n int) []byte {
+	room := make([]byte, len(p)+n+bytes.MinRead)
+	hugePages(room)
+	return room[:copy(room, p)]
 }
 
 // spooled encrypts an entity of any length.
