@@ -42,7 +42,8 @@ then.
 The cipher is aes256-cbc, aes128-cbc, aes256-gcm or aes128-gcm. Every mail
 program reads the first two. With the others nobody can alter the message
 unnoticed, and many mail programs, Thunderbird among them, show nothing at all.
-Such a message is held in memory.`,
+Such a message is held in memory. The default, auto, is the one that all the
+certificates name (SMIMECapabilities, RFC 4262), or else aes256-cbc.`,
 		Example: `  smimea encrypt --to alice.pem <mail.eml >sealed.eml
   smimea encrypt --to alice.pem --to archive.pem <mail.eml | sendmail -t`,
 		Args: cobra.NoArgs,
@@ -60,7 +61,7 @@ Such a message is held in memory.`,
 		}),
 	}
 	cmd.Flags().StringArrayVar(&to, "to", nil, "file `CERT` with certificates to encrypt to, PEM or DER (repeatable)")
-	cmd.Flags().StringVar(&cipher, "cipher", "auto", "`CIPHER` for the content; auto is one that all recipients read")
+	cmd.Flags().StringVar(&cipher, "cipher", "auto", "`CIPHER` for the content; auto is what the certificates ask for")
 	cmd.MarkFlagRequired("to")
 	return cmd
 }
