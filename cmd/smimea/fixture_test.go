@@ -39,7 +39,6 @@ import (
 //	terminal.pem              its subject holds commands for a terminal
 //	leaky.pem                 Alice's certificate together with her key
 //	chain.p12                 Bob's key and certificate and ca.pem, by go-pkcs12
-//	thunderbird.p12           begins as Mozilla's programs write it
 //	anchor.ds                 the key of the root of the test's Internet
 //
 // $RESOLVER is the address of a resolver of that Internet:
@@ -89,7 +88,6 @@ func newFixture(t *testing.T) *fixture {
 	lan.files["both.pem"] = append(clone(lan.files["alice.pem"]), lan.files["bob.pem"]...)
 	lan.files["leaky.pem"] = append(clone(lan.files["alice.pem"]), lan.files["alice.key"]...)
 	lan.files["chain.p12"] = lan.bag(t, bob, "bob", "ca")
-	lan.files["thunderbird.p12"] = []byte{0x30, 0x80, 0x02, 0x01, 0x03, 0x30, 0x80, 0x06, 0x09}
 	lan.startNet(t)
 	return lan
 }

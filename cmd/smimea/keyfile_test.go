@@ -7,6 +7,8 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -135,6 +137,29 @@ func TestPKCS12TakesTooLong(t *testing.T) {
 	}
 	if took := time.Since(start); took > time.Second {
 		t.Errorf("it took %v", took)
+	}
+}
+
+// A key that the library for PKCS #12 does not know is named, and the file is
+// not called damaged.
+func TestPKCS12WithOtherKey(t *testing.T) {
+	key := newMLKEM(t)
+	field0 := asn1.Tag(0).ContextSpecific().Constructed()
+	bag := func(kind int, value []byte) []byte { // RFC 7292, Section 4.2
+		return algorithm([]int{1, 2, 840, 113549, 1, 12, 10, 1, kind}, der(field0, value))
+	}
+	data := func(content []byte) []byte {
+		return algorithm([]int{1, 2, 840, 113549, 1, 7, 1}, der(field0, der(asn1.OCTET_STRING, content)))
+	}
+	file := filepath.Join(t.TempDir(), "karl.p12")
+	contents := der(asn1.SEQUENCE, bag(1, pkcs8(t, key)))
+	if err := os.WriteFile(file, der(asn1.SEQUENCE, number(3), data(der(asn1.SEQUENCE, data(contents)))), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, err := readKeyFile(file, passwordSource{})
+	p, ours := errors.AsType[*problem](err)
+	if !ours || !strings.Contains(p.Error(), "2.16.840.1.101.3.4.4.2") || len(p.hints) != 1 || !strings.Contains(p.hints[0], "openssl pkcs12 -in "+file) {
+		t.Errorf("%v, %v", err, p)
 	}
 }
 
