@@ -20,19 +20,6 @@ import (
 	"golang.org/x/crypto/cryptobyte/asn1"
 )
 
-// One in 256 shared secrets begins with a zero.
-func TestManyMessages(t *testing.T) {
-	for _, who := range []string{"p256", "p384", "p521"} {
-		t.Run(who, func(t *testing.T) {
-			t.Parallel()
-			p := the(t, who)
-			for range 300 {
-				checkOpens(t, encrypt(t, []byte("hello"), 9, p), []byte("hello"), p)
-			}
-		})
-	}
-}
-
 func TestKeyTypes(t *testing.T) {
 	p := the(t, "p384")
 	object := encrypt(t, entity, 100, p)

@@ -21,6 +21,7 @@ func TestOpenSSLOpensMany(t *testing.T) {
 				exhibits[i] = exhibit{fmt.Sprintf("message %d, %s", i, c), who, encryptAs(t, c, content, the(t, who)), content}
 			}
 			checkAll(t, exhibits, judgeOpenSSL(t, exhibits))
+			checkAll(t, exhibits, judgeOurs(t, exhibits))
 		})
 	}
 }
