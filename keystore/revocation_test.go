@@ -293,6 +293,24 @@ func TestCRLsBounds(t *testing.T) {
 	if _, err := OpenCRLs(path, nil); err == nil {
 		t.Error("a file that is too large is read")
 	}
+	// All together may not be too much either. What stands around PEM is no matter.
+	several := make(map[string][]byte)
+	for _, name := range []string{"a.pem", "b.pem", "c.pem", "d.pem", "e.pem"} {
+		several[name] = pemCRL(ca.crl(t, revocation{}))
+	}
+	all := directory(t, several)
+	for name := range several {
+		if err := os.Truncate(filepath.Join(all, name), maxAllCRLs/5+1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if _, err := OpenCRLs(all, certificatesOf([]*authority{ca})); err == nil || !strings.Contains(err.Error(), "e.pem: is larger than") {
+		t.Errorf("five files that are too large together: %v", err)
+	}
+	os.Remove(filepath.Join(all, "e.pem"))
+	if _, err := OpenCRLs(all, certificatesOf([]*authority{ca})); err != nil {
+		t.Errorf("four of them: %v", err)
+	}
 	var serials []int64
 	for n := range int64(20_000) {
 		serials = append(serials, n+1000)
@@ -347,6 +365,16 @@ func TestNoCRLs(t *testing.T) {
 	if until := c.until(noon, noon.Add(time.Hour)); !until.Equal(noon.Add(time.Hour)) {
 		t.Errorf("no directory: until %v", until)
 	}
+	ca := newAuthority(t, "CA", nil)
+	two := openCRLs(t, map[string][]byte{"a.crl": ca.crl(t, revocation{begins: -9, days: 1}), "b.crl": ca.crl(t, revocation{days: 5})}, ca)
+	if until := two.until(noon, noon.AddDate(1, 0, 0)); !until.Equal(noon.AddDate(0, 0, 5)) {
+		t.Errorf("until %v, want that of the newest CRL", until)
+	}
+	d := open(t, t.TempDir())
+	d.Now, d.CRLs = atNoon, openCRLs(t, map[string][]byte{"a.crl": ca.crl(t, revocation{serials: []int64{7}})}, ca)
+	if _, err := d.Pin(alice, ca.issue(t, 7)); err == nil || !strings.Contains(err.Error(), "revoked on") {
+		t.Errorf("a revoked certificate is pinned: %v", err)
+	}
 	// What cannot be read may be on any list.
 	some := openCRLs(t, nil)
 	if err := some.Check([]byte("no certificate"), noon); err == nil || isUnknown(err) {
@@ -387,6 +415,11 @@ func TestNameKey(t *testing.T) {
 		if got := test.key == want; got != test.same {
 			t.Errorf("%s: the same: %v", test.name, got)
 		}
+	}
+	// The order within a part is that of the octets, which differ.
+	if key(pkix.RelativeDistinguishedNameSET{of(cn, asn1.TagPrintableString, "ab"), of(o, asn1.TagPrintableString, "b")}) !=
+		key(pkix.RelativeDistinguishedNameSET{of(cn, asn1.TagPrintableString, "ab"), of(o, asn1.TagBMPString, "\x00b")}) {
+		t.Error("another kind of string changes the order")
 	}
 	together := key(pkix.RelativeDistinguishedNameSET{of(cn, asn1.TagPrintableString, "a"), of(o, asn1.TagPrintableString, "b")})
 	apart := key(pkix.RelativeDistinguishedNameSET{of(cn, asn1.TagPrintableString, "a")}, pkix.RelativeDistinguishedNameSET{of(o, asn1.TagPrintableString, "b")})

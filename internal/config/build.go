@@ -8,7 +8,6 @@ import (
 
 	"smimea.example/internal/gateway"
 	"smimea.example/keystore"
-	"smimea.example/smimea"
 	"smimea.example/smimea/dnssec"
 )
 
@@ -17,21 +16,26 @@ type Built struct {
 	Gateway  *gateway.Gateway
 	Resolver *dnssec.Validator
 
-	// Pinned is the directory of pinned certificates, to be read again when
-	// the daemon is told to; nil if there is none.
-	Pinned *keystore.Dir
+	// Certificates is what the table [keys] names, to be read again when the
+	// daemon is told to.
+	Certificates
 
-	close func()
+	published *keystore.Cache
+	close     func()
 }
 
 // Close ends what is being asked, and closes the connections to the resolvers.
 func (b *Built) Close() { b.close() }
 
+// Forget forgets what the DNS published: it was judged by candidates and CRLs
+// that have changed.
+func (b *Built) Forget() { b.published.Forget() }
+
 // Build plugs resolver, key store and gateway together: the pinned certificates
 // first, then a cache in front of what the DNS publishes. It reads the files
 // that the settings name, and asks nobody anything. An error names the setting.
 func (c *Config) Build() (*Built, error) {
-	pinned, err := c.Keys.open()
+	certificates, err := c.Keys.open()
 	if err != nil {
 		return nil, err
 	}
@@ -41,12 +45,12 @@ func (c *Config) Build() (*Built, error) {
 	}
 	budget := c.DNS.Budget.Duration
 	published := &keystore.Cache{
-		Source: keystore.Published{Client: smimea.Client{Resolver: resolver}},
+		Source: certificates.published(resolver),
 		Budget: budget,
 	}
 	keys := keystore.Chain{published}
-	if pinned != nil {
-		keys = keystore.Chain{pinned, published}
+	if certificates.Pinned != nil {
+		keys = keystore.Chain{certificates.Pinned, published}
 	}
 	return &Built{
 		Gateway: &gateway.Gateway{
@@ -56,21 +60,11 @@ func (c *Config) Build() (*Built, error) {
 			Memory: c.Limits.Memory.Octets / 2,
 			Wait:   c.Limits.Wait.Duration,
 		},
-		Resolver: resolver,
-		Pinned:   pinned,
-		close:    resolver.Close,
+		Resolver:     resolver,
+		Certificates: certificates,
+		published:    published,
+		close:        resolver.Close,
 	}, nil
-}
-
-func (k Keys) open() (*keystore.Dir, error) {
-	if k.Pinned == "" {
-		return nil, nil
-	}
-	dir, err := keystore.OpenDir(k.Pinned)
-	if err != nil {
-		return nil, fmt.Errorf("keys.pinned: %w", err)
-	}
-	return dir, nil
 }
 
 func (d DNS) resolver() (*dnssec.Validator, error) {

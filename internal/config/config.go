@@ -79,6 +79,23 @@ type Keys struct {
 	// Pinned is a directory of certificates that are believed as they are.
 	// Default: none.
 	Pinned string `toml:"pinned"`
+
+	// Candidates is a directory like that, of certificates that are used only
+	// if a record vouches for them. Default: none.
+	Candidates string `toml:"candidates"`
+
+	// Roots is a PEM file of the CAs to which certificates of usage 0 and 1 must
+	// lead. Default: none, so that these cannot be used.
+	Roots string `toml:"roots"`
+
+	// Intermediates is a PEM file of CAs that help to find the way there.
+	// Default: none.
+	Intermediates string `toml:"intermediates"`
+
+	// CRLs is a directory of revocation lists, which somebody keeps fresh. Each
+	// is signed by one of the roots or intermediates. Default: none, so that
+	// nothing is known to be revoked.
+	CRLs string `toml:"crls"`
 }
 
 // A Rule is one table [[rule]]. The first whose patterns match both recipient
@@ -265,10 +282,6 @@ func message(e *toml.DecodeError) string {
 var notBuilt = map[string]string{
 	"mode":                    `mail is always handled as in mode "enforce"`,
 	"tls_required_no":         `it belongs to the action "protect"`,
-	"keys.candidates":         "certificates come from records and from keys.pinned",
-	"keys.roots":              "usages 0 and 1 of SMIMEA cannot be used",
-	"keys.intermediates":      "usages 0 and 1 of SMIMEA cannot be used",
-	"keys.crls":               "revocation is not looked at",
 	"rule.archive":            "there are no copies for an archive",
 	"rule.bcc":                "a recipient in neither To nor Cc must be written to separately",
 	"rule.sender_may_decline": "senders cannot decline",

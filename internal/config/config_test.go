@@ -151,8 +151,8 @@ func TestBadSettings(t *testing.T) {
 			`"metrics.port" is not a setting`}},
 		{"resubmit", oneRule + "[resubmit]\naddress = \"inet:127.0.0.1:10026\"\n", []string{
 			`"resubmit" is not built yet`, "written to separately"}},
-		{"roots", oneRule + "[keys]\nroots = \"\"\n", []string{
-			`"keys.roots" is not built yet`}},
+		{"a slip in a setting of keys", oneRule + "[keys]\ncrl = \"/etc/smimea/crls\"\n", []string{
+			`"keys.crl" is not a setting`}},
 		{"protect", "[[rule]]\nrecipient = [\"*\"]\naction = \"protect\"\n", []string{
 			`rule 1: action = "protect" is not built yet: write "require" or "never"`}},
 		{"prefer", oneRule + "[[rule]]\nrecipient = [\"*\"]\naction = \"prefer\"\n", []string{
