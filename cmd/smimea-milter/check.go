@@ -63,7 +63,7 @@ func (r *report) everything(path string) {
 	}
 	defer house.Close()
 	r.ok("%s: %d rules", path, len(settings.Rules))
-	r.pinned(settings, house)
+	r.keys(settings.Keys, house.Certificates, time.Now())
 	for _, upstream := range settings.DNS.Upstreams {
 		r.upstream(settings, upstream)
 	}
@@ -81,13 +81,6 @@ func (r *report) everything(path string) {
 	}
 }
 
-func (r *report) pinned(settings *config.Config, house *config.Built) {
-	if house.Pinned == nil {
-		return
-	}
-	r.ok("pinned: %d certificates in %s", len(house.Pinned.List()), settings.Keys.Pinned)
-}
-
 const typeDNSKEY = 48 // RFC 4034, Section 2
 
 // upstream asks one resolver alone for the root's keys, and has them proven:
@@ -96,6 +89,7 @@ const typeDNSKEY = 48 // RFC 4034, Section 2
 func (r *report) upstream(settings *config.Config, upstream string) {
 	alone := *settings
 	alone.DNS.Upstreams = []string{upstream}
+	alone.Keys = config.Keys{} // which were read already
 	house, err := alone.Build()
 	if err != nil {
 		r.fail("upstream %s: %v", upstream, err)

@@ -11,8 +11,8 @@
 // are listed in package milter's comment and in smimea-milter(8).
 //
 // SIGTERM and SIGINT let it finish the mails in flight and end; a second one
-// ends it at once. SIGHUP reads the directory of pinned certificates again.
-// Other settings take a restart.
+// ends it at once. SIGHUP reads the directories of pinned certificates, of
+// candidates and of CRLs again. Other settings take a restart.
 //
 // Exit codes: 0 ended as told, or the check found no error · 1 failed · 2 wrong
 // usage.
@@ -31,11 +31,11 @@ import (
 	"runtime/debug"
 	"sync"
 	"syscall"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"smimea.example/internal/config"
-	"smimea.example/keystore"
 	"smimea.example/milter"
 )
 
@@ -141,9 +141,10 @@ func (p *process) serve(log *slog.Logger) error {
 		notify(daemon.SdNotifyStopping)
 		log.Info("stopping", "wait", p.settings.Limits.Wait.String())
 	})()
+	tellOfCRLs(p.house.CRLs, time.Now(), log)
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
-	background.Go(func() { reload(ctx, hup, p.house.Pinned, log) })
+	background.Go(func() { reload(ctx, hup, p.house, log) })
 	m := newMetrics()
 	background.Go(func() { newAnchorWatch(p.house.Resolver, m, log).run(ctx) })
 	if p.scraped != nil {
@@ -182,25 +183,5 @@ func listen(specs []string) ([]net.Listener, error) {
 func notify(state string) {
 	if _, err := daemon.SdNotify(false, state); err != nil {
 		slog.Warn("telling systemd", "why", err.Error())
-	}
-}
-
-// reload reads the pinned certificates again at each signal, until ctx ends.
-func reload(ctx context.Context, hup <-chan os.Signal, pinned *keystore.Dir, log *slog.Logger) {
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-hup:
-		}
-		if pinned == nil {
-			log.Info("no certificates are pinned")
-			continue
-		}
-		if err := pinned.Reload(); err != nil {
-			log.Error("reading the pinned certificates; the old ones stay in force", "why", err.Error())
-			continue
-		}
-		log.Info("read the pinned certificates", "number", len(pinned.List()))
 	}
 }

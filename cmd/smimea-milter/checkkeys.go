@@ -1,0 +1,88 @@
+package main
+
+import (
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"smimea.example/internal/config"
+	"smimea.example/keystore"
+)
+
+// soon is how early a CRL that ends is told of.
+const soon = 48 * time.Hour
+
+// keys says what the table [keys] holds.
+func (r *report) keys(set config.Keys, found config.Certificates, now time.Time) {
+	if found.Pinned != nil {
+		r.ok("pinned: %s in %s", count(len(found.Pinned.List()), "certificate"), set.Pinned)
+	}
+	if found.Candidates != nil {
+		r.ok("candidates: %s in %s", count(len(found.Candidates.List()), "certificate"), set.Candidates)
+	}
+	r.authorities("roots", set.Roots, found.Roots, now)
+	r.authorities("intermediates", set.Intermediates, found.Intermediates, now)
+	switch {
+	case found.CRLs != nil:
+		r.crls(set.CRLs, found.CRLs.List(), now)
+	case found.Roots != nil:
+		r.warn("crls: there are none, so that nobody sees that a certificate is revoked (set keys.crls to a directory that is kept fresh)")
+	}
+}
+
+// authorities warns of CAs that lead nowhere any more.
+func (r *report) authorities(what, file string, cas []*x509.Certificate, now time.Time) {
+	if cas == nil {
+		return
+	}
+	r.ok("%s: %s in %s", what, count(len(cas), "CA"), file)
+	for _, ca := range cas {
+		switch {
+		case now.After(ca.NotAfter):
+			r.warn("%s: %s has expired on %s (remove it from %s, or get a newer one)", what, name(ca.Subject.String()), day(ca.NotAfter), file)
+		case now.Before(ca.NotBefore):
+			r.warn("%s: %s is not valid before %s (look at the clock)", what, name(ca.Subject.String()), day(ca.NotBefore))
+		}
+	}
+}
+
+// crls warns of those that say nothing any more, or soon will not.
+func (r *report) crls(dir string, all []keystore.CRL, now time.Time) {
+	revoked := 0
+	for _, crl := range all {
+		if !crl.Outdone {
+			revoked += crl.Revoked
+		}
+	}
+	if len(all) == 0 {
+		r.warn("crls: there is none in %s (put files there that end in .crl, .pem or .der)", dir)
+		return
+	}
+	r.ok("crls: %s in %s, with %s", count(len(all), "CRL"), dir, count(revoked, "entry"))
+	for _, crl := range all {
+		err := crl.Err(now)
+		switch {
+		case crl.Outdone:
+			r.ok("crls: %s: there is a newer one, this one can be removed", crl.File)
+		case err != nil:
+			r.warn("crls: mail to holders of certificates of %s is deferred: %v", name(crl.Issuer), err)
+		case crl.NextUpdate.Sub(now) < soon:
+			r.warn("crls: %s, of %s, ends on %s (see that a newer one comes)", crl.File, name(crl.Issuer), crl.NextUpdate.UTC().Format("2006-01-02 15:04 MST"))
+		}
+	}
+}
+
+// name quotes a CA's name, which somebody else has written.
+func name(s string) string { return fmt.Sprintf("%.200q", s) }
+
+func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
+
+func count(n int, what string) string {
+	switch {
+	case n == 1:
+		return "1 " + what
+	case what == "entry":
+		return fmt.Sprint(n, " entries")
+	}
+	return fmt.Sprint(n, " ", what, "s")
+}
