@@ -36,6 +36,7 @@ import (
 //	signing.pem               may sign and not encrypt
 //	short.pem                 RSA with 1024 bits
 //	ca.pem                    a CA
+//	carol.pem                 issued by that CA, carol@good.test
 //	terminal.pem              its subject holds commands for a terminal
 //	leaky.pem                 Alice's certificate together with her key
 //	chain.p12                 Bob's key and certificate and ca.pem, by go-pkcs12
@@ -45,7 +46,7 @@ import (
 //
 //	good.test       publishes certificates for alice@, bob@ and terminal@, an
 //	                expired one for late@, a digest for digest@, nonsense for
-//	                odd@, and one certificate for everybody else below
+//	                odd@, one for carol@ with usage 1, and one certificate for everybody else below
 //	                wild.good.test
 //	unsigned.test   publishes a certificate for alice@, and is not signed
 //	broken.test     publishes one as well, and its signatures are wrong
@@ -75,6 +76,12 @@ func newFixture(t *testing.T) *fixture {
 	ca.IsCA, ca.BasicConstraintsValid = true, true
 	lan.add(t, "ca", alice, ca)
 
+	carol, err := x509.CreateCertificate(rand.Reader, certificate("Carol", "carol@good.test", now), ca, bob.Public(), alice)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lan.files["carol.pem"] = pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: carol})
+
 	terminal := certificate("\x1b]0;owned\a \u009b31m \u202e \x7f \U000e0041", "terminal@good.test", now)
 	lan.add(t, "terminal", bob, terminal)
 
@@ -103,6 +110,7 @@ func (f *fixture) startNet(t *testing.T) {
 			f.published(t, "late@good.test", smimea.Record{Usage: 3, Data: f.der("expired")}),
 			f.published(t, "terminal@good.test", smimea.Record{Usage: 3, Data: f.der("terminal")}),
 			f.published(t, "digest@good.test", smimea.Record{Usage: 3, Matching: 1, Data: digest[:]}),
+			f.published(t, "carol@good.test", smimea.Record{Usage: 1, Data: f.der("carol")}),
 			f.published(t, "odd@good.test", smimea.Record{Usage: 255, Data: []byte{1, 2, 3}}),
 			smimea.Record{Usage: 3, Data: f.der("alice")}.ZoneLine("*._smimecert.wild.good.test.", 3600),
 			"@ 300 IN MX 10 mx.good.test.",

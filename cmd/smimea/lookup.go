@@ -19,6 +19,7 @@ import (
 
 func newLookup() *cobra.Command {
 	var dns resolverFlags
+	var trust trustFlags
 	var asPEM bool
 	cmd := &cobra.Command{
 		Use:   "lookup ADDRESS",
@@ -43,6 +44,9 @@ none; 4 that could not be found out.`,
 			defer resolver.Close()
 			now := clock()
 			client := smimea.Client{Resolver: resolver, Trust: smimea.Trust{Now: now}}
+			if err := trust.fill(&client); err != nil {
+				return err
+			}
 			answer := judgeResult(client.Lookup(cmd.Context(), args[0]), now)
 			if err := answer.print(cmd.OutOrStdout(), cmd.ErrOrStderr(), dns.json, asPEM); err != nil {
 				return err
@@ -51,6 +55,7 @@ none; 4 that could not be found out.`,
 		}),
 	}
 	dns.register(cmd)
+	trust.register(cmd)
 	cmd.Flags().BoolVar(&asPEM, "pem", false, "print the certificates that can be used, and nothing else")
 	cmd.MarkFlagsMutuallyExclusive("json", "pem")
 	return cmd
@@ -180,6 +185,10 @@ func (r judgedRecord) describe(s *sheet) {
 	s.row("why", "%s", text(r.Why))
 	if r.cert == nil {
 		s.row("data", "%.64x", r.Record.Data)
+		for _, der := range r.Vouched {
+			s.row("vouches for", "a certificate that was found elsewhere:")
+			describe(s, der)
+		}
 		return
 	}
 	describe(s, r.cert)
