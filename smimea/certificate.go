@@ -139,18 +139,27 @@ func hasUTF8Mailbox(cert *x509.Certificate) bool {
 	})
 }
 
-// maxRSA bounds the keys whose signatures are checked: a path is not worth
-// seconds of computing, which a key of many thousand bits can cost.
-const maxRSA = 8192
+// The longest RSA keys that are taken: seconds of computing, which a key of many
+// thousand bits can cost, are more than an answer is worth.
+const (
+	maxRSA       = 8192 // bits of a mailbox's key
+	maxSignerRSA = 4096 // of the key of a CA that a stranger names
+)
 
-// parseForPath reads a certificate that is to be part of a path.
-func parseForPath(der []byte) (*x509.Certificate, error) {
+// parseForPath reads a certificate that is to be the begin of a path.
+func parseForPath(der []byte) (*x509.Certificate, error) { return parseBounded(der, maxRSA) }
+
+// parseSigner reads a CA's certificate that a record holds. Those of the settings
+// are not bounded.
+func parseSigner(der []byte) (*x509.Certificate, error) { return parseBounded(der, maxSignerRSA) }
+
+func parseBounded(der []byte, most int) (*x509.Certificate, error) {
 	cert, err := x509.ParseCertificate(der)
 	if err != nil {
 		return nil, fmt.Errorf("the certificate cannot be read: %w", err)
 	}
-	if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > maxRSA {
-		return nil, fmt.Errorf("the certificate has an RSA key of %d bits, at most %d are taken", key.N.BitLen(), maxRSA)
+	if key, ok := cert.PublicKey.(*rsa.PublicKey); ok && key.N.BitLen() > most {
+		return nil, fmt.Errorf("the certificate has an RSA key of %d bits, at most %d are taken", key.N.BitLen(), most)
 	}
 	cert.UnhandledCriticalExtensions = Unhandled(cert) // which Verify looks at
 	return cert, nil

@@ -211,7 +211,7 @@ func (j *judge) domainAnchor(f *Finding) {
 // anchors returns the CAs that a usage 2 record is about.
 func (j *judge) anchors(r Record) ([]*x509.Certificate, error) {
 	if der := r.Certificate(); der != nil {
-		anchor, err := parseForPath(der)
+		anchor, err := parseSigner(der)
 		if err != nil {
 			return nil, err
 		}

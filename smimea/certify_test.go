@@ -244,8 +244,11 @@ func TestMaxCandidates(t *testing.T) {
 }
 
 // hugeKey is longer than any whose signatures are checked, and nobody's.
-func hugeKey() *rsa.PublicKey {
-	n := new(big.Int).Lsh(big.NewInt(1), maxRSA)
+func hugeKey() *rsa.PublicKey { return keyOf(maxRSA + 1) }
+
+// keyOf is a key of so many bits that is nobody's.
+func keyOf(bits uint) *rsa.PublicKey {
+	n := new(big.Int).Lsh(big.NewInt(1), bits-1)
 	return &rsa.PublicKey{N: n.SetBit(n, 0, 1), E: 65537}
 }
 

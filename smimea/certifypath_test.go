@@ -33,6 +33,9 @@ func TestCertifyWithHelp(t *testing.T) {
 	self := newCert(t, cert{emails: alice})
 	caOfAlice := newCert(t, cert{emails: alice, ca: true, issuer: root})
 
+	long := newCert(t, cert{ca: true, public: keyOf(maxSignerRSA + 1)})
+	longest := newCert(t, cert{ca: true, public: keyOf(maxSignerRSA)})
+
 	nobody := Trust{Now: noon}
 	rooted := Trust{Roots: certs(root), Now: noon}
 
@@ -72,6 +75,9 @@ func TestCertifyWithHelp(t *testing.T) {
 		{"2 0 0 and a step in the set", set{record(2, 0, 0, root), record(2, 0, 0, sub)}, []*issued{good}, nobody, good, ""},
 		{"2 0 0 and another CA of the set (R1)", set{record(2, 0, 0, root), record(2, 0, 0, caOfAlice)}, []*issued{caOfAlice}, nobody, nil, "says that the certificate is a CA's"},
 		{"2 0 0 and its own certificate as 3 0 0 (R1)", set{record(2, 0, 0, root), record(3, 0, 0, root)}, nil, nobody, nil, "does not name"},
+		{"2 0 0 with a long key", set{record(2, 0, 0, long)}, []*issued{good}, nobody, nil, "4097 bits, at most 4096"},
+		{"2 0 0 with the longest key", set{record(2, 0, 0, longest)}, []*issued{good}, nobody, nil, "no valid path"},
+		{"2 0 1, a CA in the set with a long key", set{record(2, 0, 1, long), record(0, 0, 0, long)}, []*issued{good}, nobody, nil, "there is none"},
 		{"2 0 0, expired", set{record(2, 0, 0, late)}, []*issued{ofLate}, nobody, nil, "expired"},
 		{"2 0 1, the CA in the set", set{record(2, 0, 1, sub), record(0, 0, 0, sub)}, []*issued{good}, nobody, good, ""},
 		{"2 1 1, the CA in the set", set{record(2, 1, 1, sub), record(0, 0, 0, sub)}, []*issued{good}, nobody, good, ""},
@@ -252,6 +258,16 @@ func TestMaxSearches(t *testing.T) {
 	few := Certify(address(t, "alice@example.org"), records[len(records)-1:], rawOf(candidates...), Trust{Now: noon})[0]
 	if len(few.Vouched) != 10 {
 		t.Errorf("after none: vouched for %d (%v)", len(few.Vouched), few.Why)
+	}
+	// So many of its CAs may stand in the middle of a path, and no more.
+	sub := newCert(t, cert{ca: true, issuer: root})
+	deep := newCert(t, cert{emails: alice, issuer: sub})
+	for n, want := range map[int]int{maxSteps - 1: 1, maxSteps: 0} {
+		set := append(records[:n:n], record(0, 0, 0, sub), record(1, 0, 0, deep))
+		f := Certify(address(t, "alice@example.org"), set, nil, Trust{Roots: certs(root), Now: noon})[n+1]
+		if len(f.Vouched) != want {
+			t.Errorf("behind %d other CAs: vouched for %d (%v)", n, len(f.Vouched), f.Why)
+		}
 	}
 	// The same question is asked once.
 	var same []Record
