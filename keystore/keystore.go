@@ -5,8 +5,8 @@
 // ones ([Dir]), what a domain publishes in the DNS ([Published]), a memory in
 // front of it ([Cache]), and several sources in order ([Chain]). Whatever the
 // source, a certificate has passed usable.go before it gets out: it is
-// neither expired nor weak, may encrypt, and its key is of a kind that we can
-// use.
+// neither expired nor weak, nor revoked as far as is known ([CRLs]), may
+// encrypt, and its key is of a kind that we can use.
 package keystore
 
 import (
