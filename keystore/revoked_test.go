@@ -177,6 +177,12 @@ func TestCRLsOfOpenSSL(t *testing.T) {
 	sub := newAuthority(t, "Sub", root, func(c *x509.Certificate) { c.SerialNumber = big.NewInt(70) })
 	old := newAuthority(t, "Old", root, func(c *x509.Certificate) { c.NotAfter = noon.AddDate(0, 0, -1) })
 	ofStranger := newAuthority(t, "Sub", stranger)
+	mayFor := func(domain string) func(*x509.Certificate) {
+		return func(c *x509.Certificate) {
+			c.PermittedDNSDomainsCritical, c.PermittedEmailAddresses = true, []string{domain}
+		}
+	}
+	within, beyond := newAuthority(t, "Within", root, mayFor("example.org")), newAuthority(t, "Beyond", root, mayFor("example.com"))
 	web := func(c *x509.Certificate) { c.ExtKeyUsage = []x509.ExtKeyUsage{x509.ExtKeyUsageServerAuth} }
 	over := func(c *x509.Certificate) { c.NotAfter = noon.AddDate(0, 0, -1) }
 	rootCRL, subCRL := root.crl(t, revocation{}), sub.crl(t, revocation{})
@@ -199,6 +205,10 @@ func TestCRLsOfOpenSSL(t *testing.T) {
 		{"for the web", sub.issue(t, 7, web), sub, [][]byte{rootCRL, subCRL}, false},
 		{"expired CA", old.issue(t, 7), old, [][]byte{rootCRL, old.crl(t, revocation{})}, false},
 		{"another root", ofStranger.issue(t, 7), ofStranger, [][]byte{rootCRL, ofStranger.crl(t, revocation{})}, false},
+		{"somebody else's", sub.issue(t, 7, func(c *x509.Certificate) { c.EmailAddresses = []string{"bob@example.org"} }), sub, [][]byte{rootCRL, subCRL}, false},
+		{"beside somebody else's", sub.issue(t, 7, func(c *x509.Certificate) { c.EmailAddresses = []string{"bob@example.org", alice} }), sub, [][]byte{rootCRL, subCRL}, true},
+		{"a CA that may speak for it", within.issue(t, 7), within, [][]byte{rootCRL, within.crl(t, revocation{})}, true},
+		{"a CA that may speak for others", beyond.issue(t, 7), beyond, [][]byte{rootCRL, beyond.crl(t, revocation{})}, false},
 		{"a large number", sub.issue(t, 1<<62), sub, [][]byte{rootCRL, sub.crl(t, revocation{serials: []int64{1 << 62}})}, false},
 	} {
 		files := map[string][]byte{"root.crl": test.crls[0], "sub.crl": test.crls[1]}
@@ -214,7 +224,7 @@ func TestCRLsOfOpenSSL(t *testing.T) {
 			"root": pemOf(root.Raw), "sub": pemOf(test.sub.Raw), "mine": pemOf(test.der),
 			"crls": append(pemCRL(test.crls[0]), pemCRL(test.crls[1])...),
 		})
-		cmd := exec.Command(openssl, "verify", "-crl_check_all", "-purpose", "smimeencrypt", "-no-CApath", "-no-CAstore",
+		cmd := exec.Command(openssl, "verify", "-crl_check_all", "-purpose", "smimeencrypt", "-verify_email", alice, "-no-CApath", "-no-CAstore",
 			"-attime", strconv.FormatInt(noon.Unix(), 10), "-CAfile", "root", "-untrusted", "sub", "-CRLfile", "crls", "mine")
 		cmd.Dir = dir
 		out, err := cmd.CombinedOutput()
