@@ -117,14 +117,15 @@ func readFile(path string, most int64) ([]byte, error) {
 		return nil, err
 	}
 	defer f.Close()
-	content, err := io.ReadAll(io.LimitReader(f, most+1))
-	if err != nil {
+	var content bytes.Buffer
+	content.Grow(int(min(info.Size(), most)) + bytes.MinRead)
+	if _, err := content.ReadFrom(io.LimitReader(f, most+1)); err != nil {
 		return nil, err
 	}
-	if int64(len(content)) > most {
+	if int64(content.Len()) > most {
 		return nil, fmt.Errorf("%s: is larger than %d octets", path, most)
 	}
-	return content, nil
+	return content.Bytes(), nil
 }
 
 // isCertificateFile goes by what certificate files are mostly called. Others

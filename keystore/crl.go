@@ -4,14 +4,12 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"crypto/x509"
-	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
 	"math/big"
 	"slices"
-	"strings"
-	"unicode/utf16"
+	"time"
 
 	"golang.org/x/crypto/cryptobyte"
 	cbasn1 "golang.org/x/crypto/cryptobyte/asn1"
@@ -52,12 +50,9 @@ func readCRL(der []byte, known map[string][]*x509.Certificate) (*crl, error) {
 	if cms.IsCertificate(der) {
 		return nil, errors.New("holds a certificate, not a CRL")
 	}
-	parsed, err := x509.ParseRevocationList(der)
+	parsed, entries, err := parseCRL(der)
 	if err != nil {
-		return nil, fmt.Errorf("holds no CRL of version 2 that could be read: %w", err)
-	}
-	if len(parsed.Raw) != len(der) {
-		return nil, errors.New("holds something behind the CRL")
+		return nil, err
 	}
 	if err := acceptable(parsed); err != nil {
 		return nil, err
@@ -67,20 +62,130 @@ func readCRL(der []byte, known map[string][]*x509.Certificate) (*crl, error) {
 		return nil, err
 	}
 	l := &crl{
-		CRL: CRL{
-			Issuer:     parsed.Issuer.String(),
-			ThisUpdate: parsed.ThisUpdate,
-			NextUpdate: parsed.NextUpdate,
-			Revoked:    len(parsed.RevokedCertificateEntries),
-		},
-		issuer:  nameKey(parsed.RawIssuer),
-		scope:   scopeOf(parsed, signer),
-		revoked: make(map[string]int64, len(parsed.RevokedCertificateEntries)),
+		CRL:    CRL{Issuer: parsed.Issuer.String(), ThisUpdate: parsed.ThisUpdate, NextUpdate: parsed.NextUpdate},
+		issuer: nameKey(parsed.RawIssuer),
+		scope:  scopeOf(parsed, signer),
 	}
-	for _, entry := range parsed.RevokedCertificateEntries {
-		l.revoked[serialKey(entry.SerialNumber)] = entry.RevocationTime.Unix()
+	return l, l.read(entries)
+}
+
+// parseCRL reads all but the list itself, which crypto/x509 would turn into
+// twenty times its octets in memory: it is shown the CRL without the list. The
+// signature stays that of the whole.
+func parseCRL(der []byte) (parsed *x509.RevocationList, entries cryptobyte.String, err error) {
+	input := cryptobyte.String(der)
+	var whole, signed, tbs cryptobyte.String
+	if !input.ReadASN1(&whole, cbasn1.SEQUENCE) {
+		return nil, nil, errNoCRL
 	}
-	return l, nil
+	if !input.Empty() {
+		return nil, nil, errors.New("holds something behind the CRL")
+	}
+	if !whole.ReadASN1Element(&signed, cbasn1.SEQUENCE) {
+		return nil, nil, errNoCRL
+	}
+	tbs = signed
+	tbs.ReadASN1(&tbs, cbasn1.SEQUENCE)
+	all := tbs
+	if !skipHead(&tbs) {
+		return nil, nil, errNoCRL
+	}
+	head := all[:len(all)-len(tbs)]
+	if !tbs.ReadOptionalASN1(&entries, nil, cbasn1.SEQUENCE) || tbs.PeekASN1Tag(cbasn1.SEQUENCE) {
+		return nil, nil, errNoCRL
+	}
+	var b cryptobyte.Builder
+	b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+		b.AddASN1(cbasn1.SEQUENCE, func(b *cryptobyte.Builder) {
+			b.AddBytes(head)
+			b.AddBytes(tbs) // the extensions
+		})
+		b.AddBytes(whole) // algorithm and signature
+	})
+	short, err := b.Bytes()
+	if err == nil {
+		parsed, err = x509.ParseRevocationList(short)
+	}
+	if err != nil {
+		return nil, nil, fmt.Errorf("%w: %w", errNoCRL, err)
+	}
+	parsed.RawTBSRevocationList = signed
+	return parsed, entries, nil
+}
+
+var errNoCRL = errors.New("holds no CRL of version 2 that could be read")
+
+// skipHead goes to where the list begins (RFC 5280, Section 5.1).
+func skipHead(tbs *cryptobyte.String) bool {
+	if !tbs.SkipASN1(cbasn1.INTEGER) || // version
+		!tbs.SkipASN1(cbasn1.SEQUENCE) || // signature
+		!tbs.SkipASN1(cbasn1.SEQUENCE) || // issuer
+		!skipTime(tbs) { // thisUpdate
+		return false
+	}
+	return !isTime(*tbs) || skipTime(tbs) // nextUpdate
+}
+
+func isTime(s cryptobyte.String) bool {
+	return s.PeekASN1Tag(cbasn1.UTCTime) || s.PeekASN1Tag(cbasn1.GeneralizedTime)
+}
+
+func skipTime(s *cryptobyte.String) bool {
+	var when cryptobyte.String
+	var tag cbasn1.Tag
+	return isTime(*s) && s.ReadAnyASN1(&when, &tag)
+}
+
+// read reads the list (RFC 5280, Section 5.1.2.6). It is as long as its file
+// allows.
+func (l *crl) read(entries cryptobyte.String) error {
+	const shortest = 30 // octets, or so
+	l.revoked = make(map[string]int64, len(entries)/shortest)
+	number := new(big.Int)
+	for !entries.Empty() {
+		var entry, extensions cryptobyte.String
+		var when time.Time
+		if !entries.ReadASN1(&entry, cbasn1.SEQUENCE) ||
+			!entry.ReadASN1Integer(number) || !readTime(&entry, &when) ||
+			!entry.ReadOptionalASN1(&extensions, nil, cbasn1.SEQUENCE) || !entry.Empty() {
+			return fmt.Errorf("%w: entry %d", errNoCRL, l.Revoked+1)
+		}
+		if err := acceptableEntry(extensions); err != nil {
+			return err
+		}
+		l.revoked[serialKey(number)] = when.Unix()
+		l.Revoked++
+	}
+	return nil
+}
+
+func readTime(s *cryptobyte.String, when *time.Time) bool {
+	if s.PeekASN1Tag(cbasn1.UTCTime) {
+		return s.ReadASN1UTCTime(when)
+	}
+	return s.ReadASN1GeneralizedTime(when)
+}
+
+// acceptableEntry says why an entry is not about a certificate of the issuer
+// (RFC 5280, Section 5.3).
+func acceptableEntry(extensions cryptobyte.String) error {
+	for !extensions.Empty() {
+		var extension cryptobyte.String
+		var id asn1.ObjectIdentifier
+		var critical bool
+		if !extensions.ReadASN1(&extension, cbasn1.SEQUENCE) ||
+			!extension.ReadASN1ObjectIdentifier(&id) ||
+			extension.PeekASN1Tag(cbasn1.BOOLEAN) && !extension.ReadASN1Boolean(&critical) {
+			return fmt.Errorf("%w: an entry's extensions", errNoCRL)
+		}
+		if id.Equal(oidCertificateIssuer) {
+			return errIndirect
+		}
+		if critical && !slices.ContainsFunc(harmlessOfEntry, id.Equal) {
+			return unknownExtension(id)
+		}
+	}
+	return nil
 }
 
 // signerOf returns the CA that has signed a CRL: one of those that bear the name
@@ -124,7 +229,7 @@ var (
 )
 
 // acceptable says why a CRL cannot be understood by itself (RFC 5280,
-// Section 5.2 and 5.3).
+// Section 5.2).
 func acceptable(parsed *x509.RevocationList) error {
 	if parsed.NextUpdate.IsZero() {
 		return errors.New("the CRL does not say when the next one comes (nextUpdate), so nobody can know how long it holds")
@@ -137,15 +242,9 @@ func acceptable(parsed *x509.RevocationList) error {
 			return errIndirect
 		}
 	}
-	if err := unknownCritical(parsed.Extensions, harmlessOfList); err != nil {
-		return err
-	}
-	for _, entry := range parsed.RevokedCertificateEntries {
-		if hasID(entry.Extensions, oidCertificateIssuer) {
-			return errIndirect
-		}
-		if err := unknownCritical(entry.Extensions, harmlessOfEntry); err != nil {
-			return err
+	for _, ext := range parsed.Extensions {
+		if ext.Critical && !slices.ContainsFunc(harmlessOfList, ext.Id.Equal) {
+			return unknownExtension(ext.Id)
 		}
 	}
 	return nil
@@ -153,17 +252,8 @@ func acceptable(parsed *x509.RevocationList) error {
 
 var errIndirect = errors.New("is an indirect CRL, which is about other issuers' certificates: get the one of the CA itself")
 
-func unknownCritical(extensions []pkix.Extension, harmless []asn1.ObjectIdentifier) error {
-	for _, ext := range extensions {
-		if ext.Critical && !slices.ContainsFunc(harmless, ext.Id.Equal) {
-			return fmt.Errorf("the CRL has a critical extension that is not known here (%s): get one without it", ext.Id)
-		}
-	}
-	return nil
-}
-
-func hasID(extensions []pkix.Extension, id asn1.ObjectIdentifier) bool {
-	return slices.ContainsFunc(extensions, func(ext pkix.Extension) bool { return ext.Id.Equal(id) })
+func unknownExtension(id asn1.ObjectIdentifier) error {
+	return fmt.Errorf("the CRL has a critical extension that is not known here (%s): get one without it", id)
 }
 
 // isIndirect reads an IssuingDistributionPoint (RFC 5280, Section 5.2.5). What
@@ -185,86 +275,4 @@ func isIndirect(extension []byte) bool {
 		}
 	}
 	return false
-}
-
-// issuerAndSerial reads what a CRL knows a certificate by, of one too that
-// crypto/x509 cannot read. The serial is a serialKey.
-func issuerAndSerial(der []byte) (issuer []byte, serial string, ok bool) {
-	input := cryptobyte.String(der)
-	var certificate, tbs, name cryptobyte.String
-	number := new(big.Int)
-	ok = input.ReadASN1(&certificate, cbasn1.SEQUENCE) &&
-		certificate.ReadASN1(&tbs, cbasn1.SEQUENCE) &&
-		tbs.SkipOptionalASN1(cbasn1.Tag(0).ContextSpecific().Constructed()) && // version
-		tbs.ReadASN1Integer(number) &&
-		tbs.SkipASN1(cbasn1.SEQUENCE) && // signature
-		tbs.ReadASN1Element(&name, cbasn1.SEQUENCE)
-	return name, serialKey(number), ok
-}
-
-// serialKey makes serial numbers comparable.
-func serialKey(n *big.Int) string {
-	if n.Sign() < 0 {
-		return "-" + string(n.Bytes())
-	}
-	return "+" + string(n.Bytes())
-}
-
-// nameKey makes names in DER comparable: CAs write the same name in one kind of
-// string here and in another there. Case and the number of blanks do not count
-// (RFC 5280, Section 7.1). A name that cannot be read equals itself only.
-func nameKey(name []byte) string {
-	var b strings.Builder
-	der := cryptobyte.String(name)
-	var rdns cryptobyte.String
-	if !der.ReadASN1(&rdns, cbasn1.SEQUENCE) || !der.Empty() {
-		return string(name)
-	}
-	for !rdns.Empty() {
-		var rdn cryptobyte.String
-		if !rdns.ReadASN1(&rdn, cbasn1.SET) {
-			return string(name)
-		}
-		attributes, ok := attributeKeys(rdn)
-		if !ok {
-			return string(name)
-		}
-		slices.Sort(attributes)
-		fmt.Fprintf(&b, "%q", attributes)
-	}
-	return b.String()
-}
-
-// attributeKeys reads a RelativeDistinguishedName.
-func attributeKeys(rdn cryptobyte.String) (keys []string, ok bool) {
-	for !rdn.Empty() {
-		var attribute, kind, value cryptobyte.String
-		var tag cbasn1.Tag
-		if !rdn.ReadASN1(&attribute, cbasn1.SEQUENCE) ||
-			!attribute.ReadASN1(&kind, cbasn1.OBJECT_IDENTIFIER) ||
-			!attribute.ReadAnyASN1(&value, &tag) {
-			return nil, false
-		}
-		keys = append(keys, string(kind)+"="+stringKey(tag, value))
-	}
-	return keys, true
-}
-
-// stringKey makes strings comparable, whatever their kind.
-func stringKey(tag cbasn1.Tag, value []byte) string {
-	const numericString, bmpString, visibleString = 18, 30, 26
-	var text string
-	switch tag {
-	case cbasn1.UTF8String, cbasn1.PrintableString, cbasn1.IA5String, cbasn1.T61String, numericString, visibleString:
-		text = string(value)
-	case bmpString:
-		var units []uint16
-		for i := 0; i+1 < len(value); i += 2 {
-			units = append(units, uint16(value[i])<<8|uint16(value[i+1]))
-		}
-		text = string(utf16.Decode(units))
-	default:
-		return fmt.Sprintf("%d:%x", tag, value)
-	}
-	return strings.ToLower(strings.Join(strings.Fields(text), " "))
 }
