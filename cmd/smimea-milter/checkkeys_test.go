@@ -186,3 +186,27 @@ func TestReloadKeys(t *testing.T) {
 	d.waitFor(`"msg":"read the CRLs","number":2`) // whatever becomes of the candidates
 	d.waitFor(`the CRL old.crl ended on`)
 }
+
+func TestCheckTellsOfKeys(t *testing.T) {
+	f := newKeyFiles(t)
+	settings := filepath.Join(f.dir, "smimea.toml")
+	check := func() string {
+		t.Helper()
+		content := fmt.Sprintf("listen = [\"inet:127.0.0.1:8893\"]\n[dns]\nupstreams = [%q]\ntry = \"200ms\"\nbudget = \"1s\"\n[keys]\nroots = %q\ncrls = %q\n%s",
+			deadPort(t), filepath.Join(f.dir, "root.pem"), filepath.Join(f.dir, "crls"), neverRule)
+		if err := os.WriteFile(settings, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		var out bytes.Buffer
+		checkAll(settings, &out)
+		return out.String()
+	}
+	f.crl("ca.crl", -time.Hour, time.Hour)
+	if out := check(); !strings.Contains(out, "\nok: roots: 1 CA in ") || !strings.Contains(out, "\nwarning: crls: ca.crl, of ") {
+		t.Errorf("roots and a CRL that ends soon:\n%s", out)
+	}
+	f.write("crls/ca.crl", "CERTIFICATE", f.ca.Raw)
+	if out := check(); !strings.Contains(out, "error: "+settings+": keys.crls: ") || !strings.Contains(out, "ca.crl: holds a certificate, not a CRL") {
+		t.Errorf("a certificate in the place of a CRL:\n%s", out)
+	}
+}
