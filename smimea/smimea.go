@@ -43,8 +43,8 @@
 // A certificate that a record vouches for is authentic. Whether it may be used
 // today is another question, which this package does not ask for usage 3: it
 // may have expired, which forbids its use (RFC 8162, Section 9), or not be made
-// for encryption. Revocation is asked of
-// [Trust], for the certificates of a path only.
+// for encryption. Whether one is revoked is asked of [Trust], and only for the
+// certificates of a path.
 //
 // Of RFC 8162 itself, encrypting to a bare key ("3 1 0") is left out: a
 // recipient of a CMS object is named by what only a certificate holds, so such
