@@ -2,6 +2,8 @@ package main
 
 import (
 	"bytes"
+	"crypto/aes"
+	"crypto/cipher"
 	"crypto/rand"
 	"crypto/rsa"
 	"crypto/x509"
@@ -104,6 +106,36 @@ func TestEncryptedKeys(t *testing.T) {
 				t.Errorf("%v, want %s", err, test.want)
 			}
 		})
+	}
+}
+
+// Whether a password is right is told by the padding, and by what comes out.
+func TestPBES2Plaintext(t *testing.T) {
+	sequence := func(octets int) []byte { return der(asn1.SEQUENCE, make([]byte, octets)) }
+	for _, test := range []struct {
+		name  string
+		plain []byte
+		good  bool
+	}{
+		{"four octets of padding", append(sequence(10), 4, 4, 4, 4), true},
+		{"a block of it", append(sequence(14), bytes.Repeat([]byte{16}, 16)...), true},
+		{"one that differs", append(sequence(10), 4, 3, 4, 4), false},
+		{"none", append(sequence(13), 0), false},
+		{"more than a block", append(sequence(13), bytes.Repeat([]byte{17}, 17)...), false},
+		{"a sequence that is too short", append(sequence(9), 9, 4, 4, 4, 4), false},
+		{"something else", append(der(asn1.OCTET_STRING, make([]byte, 10)), 4, 4, 4, 4), false},
+		{"nothing", bytes.Repeat([]byte{16}, 16), false},
+	} {
+		block, err := aes.NewCipher(make([]byte, 32))
+		if err != nil {
+			t.Fatal(err)
+		}
+		p := pbes2{keySize: 32, iv: make([]byte, 16), encrypted: make([]byte, len(test.plain))}
+		cipher.NewCBCEncrypter(block, p.iv).CryptBlocks(p.encrypted, test.plain)
+		p.derive = func(_ []byte, size int) ([]byte, error) { return make([]byte, size), nil }
+		if _, err := p.open(nil); (err == nil) != test.good {
+			t.Errorf("%s: %v", test.name, err)
+		}
 	}
 }
 

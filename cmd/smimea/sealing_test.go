@@ -71,7 +71,12 @@ func TestUnread(t *testing.T) {
 	if err := cut.Truncate(3); err != nil {
 		t.Fatal(err)
 	}
-	for name, in := range map[string]io.Reader{"a pipe": r, "no file": strings.NewReader("mail"), "cut": cut} {
+	null, err := os.Open(os.DevNull)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer null.Close()
+	for name, in := range map[string]io.Reader{"a pipe": r, "a device": null, "no file": strings.NewReader("mail"), "cut": cut} {
 		if n, known := unread(in, newReadAhead(in)); known {
 			t.Errorf("%s: %d", name, n)
 		}
