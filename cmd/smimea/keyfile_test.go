@@ -4,8 +4,11 @@ import (
 	"bytes"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/mlkem"
+	"crypto/pbkdf2"
 	"crypto/rand"
 	"crypto/rsa"
+	"crypto/sha1"
 	"crypto/x509"
 	"encoding/pem"
 	"errors"
@@ -106,6 +109,32 @@ func TestEncryptedKeys(t *testing.T) {
 				t.Errorf("%v, want %s", err, test.want)
 			}
 		})
+	}
+}
+
+// A key of any kind that is read may have a password: here one that few programs
+// can encrypt.
+func TestEncryptedMLKEM(t *testing.T) {
+	key := newMLKEM(t)
+	plain := pkcs8(t, key)
+	pad := 16 - len(plain)%16
+	plain = append(plain, bytes.Repeat([]byte{byte(pad)}, pad)...)
+	derived, err := pbkdf2.Key(sha1.New, "sécret", []byte("saltsalt"), 3, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, err := aes.NewCipher(derived)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cipher.NewCBCEncrypter(block, make([]byte, 16)).CryptBlocks(plain, plain)
+	file := der(asn1.SEQUENCE, algorithm(oidPBES2, der(asn1.SEQUENCE, pbkdf(number(3)), aes256)), der(asn1.OCTET_STRING, plain))
+	got, err := parseKeyFile(file, secret("sécret"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if same, ok := got.key.(*mlkem.DecapsulationKey768); !ok || !bytes.Equal(same.Bytes(), key.(*mlkem.DecapsulationKey768).Bytes()) {
+		t.Errorf("%T", got.key)
 	}
 }
 
