@@ -139,7 +139,7 @@ func (r *reader) decryptMail(out io.Writer, data []byte) error {
 		return failure("reading the message: %w", err).
 			hint("give a whole message, or an envelope (smime.p7m) in DER, BER, PEM or base64")
 	}
-	object, err := envelopeIn(header, in)
+	object, err := envelopeIn(header, in, len(data))
 	if err != nil {
 		return err
 	}

@@ -118,7 +118,7 @@ func (e encryption) run(out io.Writer, in io.Reader, remarks io.Writer) error {
 		remark(remarks, "the Bcc field was dropped")
 	}
 	inside := entity{fields: header.Entity(), body: r, unix: unix}
-	inside.size, inside.sized = unread(in, r)
+	inside.size, inside.sized = unread(in, r.Buffered())
 	w := newLines(out, unix)
 	if err := e.write(w, header.Outside(), inside); err != nil {
 		return err

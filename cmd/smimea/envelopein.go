@@ -24,7 +24,7 @@ func bareEnvelope(data []byte) ([]byte, error) {
 	if bytes.HasPrefix(text, []byte("-----BEGIN ")) {
 		return envelopeInPEM(text)
 	}
-	if object, ok := decodeBase64(bytes.NewReader(text)); ok && isObject(object) {
+	if object, ok := decodeBase64(bytes.NewReader(text), len(text)); ok && isObject(object) {
 		return object, nil
 	}
 	return nil, nil
@@ -54,9 +54,11 @@ func contentType(object []byte) (asn1.ObjectIdentifier, bool) {
 	return id, ok && in.ReadASN1ObjectIdentifier(&id)
 }
 
-// decodeBase64 decodes what is one piece of base64 and nothing else.
-func decodeBase64(r io.Reader) ([]byte, bool) {
+// decodeBase64 decodes what is one piece of base64 and nothing else, of no more
+// than size octets.
+func decodeBase64(r io.Reader, size int) ([]byte, bool) {
 	var object bytes.Buffer
+	object.Grow(size / 4 * 3)
 	decoder := message.NewBase64Decoder(&object)
 	piece := make([]byte, 32<<10)
 	for !decoder.Bad() {
@@ -72,13 +74,13 @@ func decodeBase64(r io.Reader) ([]byte, bool) {
 	return nil, false
 }
 
-// envelopeIn reads the body of an encrypted message. What its Content-Type says
+// envelopeIn reads the body of an encrypted message of no more than size octets. What its Content-Type says
 // is not asked: gateways and mailing lists make it application/octet-stream.
-func envelopeIn(h message.Header, body io.Reader) ([]byte, error) {
+func envelopeIn(h message.Header, body io.Reader, size int) ([]byte, error) {
 	if isBinary(h) {
 		return io.ReadAll(body)
 	}
-	object, ok := decodeBase64(body)
+	object, ok := decodeBase64(body, size)
 	if ok && len(object) > 0 {
 		return object, nil
 	}

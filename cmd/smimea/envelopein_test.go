@@ -109,7 +109,7 @@ func FuzzEnvelope(f *testing.F) {
 		if object != nil && len(header) > 0 {
 			t.Errorf("%q is an object and a message", data)
 		}
-		object, err = envelopeIn(header, in)
+		object, err = envelopeIn(header, in, len(data))
 		if len(object) > len(data) || len(object) > 0 && err != nil {
 			t.Errorf("%d octets, %v", len(object), err)
 		}

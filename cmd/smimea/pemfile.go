@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"fmt"
 	"io"
 	"os"
@@ -24,14 +25,18 @@ func readFile(path string) ([]byte, error) {
 
 // readBounded reads r to its end and complains if that is farther than limit.
 func readBounded(r io.Reader, name string, limit int64) ([]byte, error) {
-	data, err := io.ReadAll(io.LimitReader(r, limit+1))
+	var data bytes.Buffer
+	if n, known := unread(r, 0); known { // without growing by and by
+		data.Grow(int(min(n, limit)) + bytes.MinRead)
+	}
+	n, err := data.ReadFrom(io.LimitReader(r, limit+1))
 	if err != nil {
 		return nil, fmt.Errorf("reading %s: %w", name, err)
 	}
-	if int64(len(data)) > limit {
+	if n > limit {
 		return nil, fmt.Errorf("%s is larger than %d bytes", name, limit)
 	}
-	return data, nil
+	return data.Bytes(), nil
 }
 
 // readCertificates returns the certificates in a file, as DER.

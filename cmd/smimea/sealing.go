@@ -28,9 +28,9 @@ type entity struct {
 
 func newReadAhead(in io.Reader) *bufio.Reader { return bufio.NewReaderSize(in, 64<<10) }
 
-// unread is how many octets are left of a regular file from which r has read
-// ahead.
-func unread(in io.Reader, r *bufio.Reader) (int64, bool) {
+// unread is how many octets are left of a regular file from which some have been
+// read ahead.
+func unread(in io.Reader, ahead int) (int64, bool) {
 	f, ok := in.(*os.File)
 	if !ok {
 		return 0, false
@@ -40,7 +40,7 @@ func unread(in io.Reader, r *bufio.Reader) (int64, bool) {
 		return 0, false
 	}
 	at, err := f.Seek(0, io.SeekCurrent)
-	left := info.Size() - at + int64(r.Buffered())
+	left := info.Size() - at + int64(ahead)
 	return left, err == nil && left >= 0
 }
 
