@@ -1,13 +1,11 @@
 package main_test
 
 import (
-	"bufio"
 	"bytes"
 	"crypto"
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/binary"
 	"encoding/pem"
 	"errors"
 	"flag"
@@ -32,18 +30,18 @@ import (
 // seconds.
 var (
 	loadMails  = flag.Int("load.mails", 12, "how many mails come at once")
-	loadSize   = flag.Int("load.size", 4, "how long each is, in MB")
-	loadMemory = flag.Int("load.memory", 64, "what the daemon may take, in MB")
+	loadSize   = flag.Int("load.size", 4, "how long each is, in `MB`")
+	loadMemory = flag.Int("load.memory", 64, "what the daemon may take, in `MB`")
 	loadTable  = flag.Bool("load.table", false, "print the table")
 )
 
+const megabyte = 1_000_000 // as in the settings
+
 // A loadRun is a number of mails that come at once.
 type loadRun struct {
-	name   string
-	cipher string
-	wait   time.Duration // of the daemon, for its share of the memory
-	slow   time.Duration // of the MTA, before it reads the new body
-	defers bool          // there are more mails than the memory is for
+	name, cipher string
+	wait         time.Duration // of the daemon, for its share of the memory
+	slow         time.Duration // the MTA is, before it reads a new body
 }
 
 // TestLoad sends many large mails at the same time to the daemon, which must
@@ -60,6 +58,10 @@ func TestLoad(t *testing.T) {
 	}
 	for _, run := range []loadRun{
 		{name: "CBC", cipher: "aes256-cbc", wait: time.Minute},
+		{name: "GCM", cipher: "aes256-gcm", wait: 3 * time.Minute},
+		// All want memory at the same time, and nobody who has some gives it back
+		// while the others wait.
+		{name: "Impatient", cipher: "aes256-gcm", wait: time.Second, slow: 2 * time.Second},
 	} {
 		t.Run(run.name, func(t *testing.T) { house.run(t, run) })
 	}
@@ -121,12 +123,14 @@ upstreams = ["127.0.0.1:9"]
 pinned = %q
 
 [limits]
+memory = "%dMB"
 wait = %q
 
 [[rule]]
 recipient = ["*"]
 action = "require"
-`, d.socket, filepath.Join(h.dir, "pinned"), run.wait)
+cipher = %q
+`, d.socket, filepath.Join(h.dir, "pinned"), *loadMemory, run.wait, run.cipher)
 	if err := os.WriteFile(config, []byte(settings), 0o644); err != nil {
 		t.Fatal(err)
 	}
@@ -173,26 +177,29 @@ func (d loadDaemon) memory(t *testing.T, line string) int {
 func (h *loadHouse) run(t *testing.T, run loadRun) {
 	d := h.start(t, run)
 	began := time.Now()
-	deferred := h.send(t, d, upTo(*loadMails), run.slow)
+	deferred := h.send(t, d, run, upTo(*loadMails), *loadMails)
 	took := time.Since(began)
 	peak := d.memory(t, "VmHWM")
-	line := fmt.Sprintf("%5d  %5d MB  %-10s  %4s  %7.1f  %7.1f  %8d  %8d", *loadMails, *loadSize, run.cipher, run.wait,
-		took.Seconds(), float64(peak)/(1<<20), *loadMails-len(deferred), len(deferred))
-	t.Log(line)
+	tell(t, "%5d  %5d MB  %-10s  %4.0fs  %7.1f  %7.1f  %8d  %8d", *loadMails, *loadSize, run.cipher, run.wait.Seconds(),
+		took.Seconds(), float64(peak)/megabyte, *loadMails-len(deferred), len(deferred))
+	if impatient := run.slow > 0; impatient != (len(deferred) > 0) || len(deferred) == *loadMails {
+		t.Errorf("%d of %d mails were deferred", len(deferred), *loadMails)
+	}
+	run.slow = 0
+	if again := h.send(t, d, run, deferred, 2); len(again) > 0 {
+		t.Errorf("%d mails were deferred again, two at a time", len(again))
+	}
+	if peak := d.memory(t, "VmHWM"); peak > *loadMemory*megabyte {
+		t.Errorf("the daemon took %d MB, more than %d", peak/megabyte, *loadMemory)
+	}
+}
+
+// tell adds a line to the table.
+func tell(t *testing.T, format string, args ...any) {
+	t.Helper()
+	t.Logf(format, args...)
 	if *loadTable {
-		fmt.Println(line)
-	}
-	if peak >= *loadMemory<<20 {
-		t.Errorf("the daemon took %d MB, more than %d", peak>>20, *loadMemory)
-	}
-	if run.defers != (len(deferred) > 0) {
-		t.Errorf("%d mails were deferred", len(deferred))
-	}
-	for tries := 0; len(deferred) > 0; tries++ {
-		if tries == *loadMails {
-			t.Fatalf("%d mails are deferred for ever", len(deferred))
-		}
-		deferred = h.send(t, d, deferred, 0)
+		fmt.Printf(format+"\n", args...)
 	}
 }
 
@@ -207,15 +214,23 @@ func upTo(n int) (all []int) {
 // disks for that.
 const readersAtOnce = 4
 
-// send sends mails at the same time, and returns the numbers of those that were
-// deferred. The others have arrived.
-func (h *loadHouse) send(t *testing.T, d loadDaemon, mails []int, slow time.Duration) (deferred []int) {
+// send sends mails, some at the same time, and returns the numbers of those that
+// were deferred. The others have arrived.
+func (h *loadHouse) send(t *testing.T, d loadDaemon, run loadRun, mails []int, atOnce int) (deferred []int) {
 	t.Helper()
-	readers := make(chan struct{}, readersAtOnce)
+	mta := &loadMTA{run: run, readers: make(chan struct{}, readersAtOnce)}
+	if run.slow > 0 {
+		mta.together.Add(len(mails))
+	}
 	errs := make([]error, len(mails))
+	places := make(chan struct{}, atOnce)
 	var all sync.WaitGroup
 	for i, mail := range mails {
-		all.Go(func() { errs[i] = h.mail(d, mail, slow, readers) })
+		places <- struct{}{}
+		all.Go(func() {
+			errs[i] = h.mail(d, mail, mta)
+			<-places
+		})
 	}
 	all.Wait()
 	for i, mail := range mails {
@@ -233,6 +248,13 @@ func (h *loadHouse) send(t *testing.T, d loadDaemon, mails []int, slow time.Dura
 	return deferred
 }
 
+// A loadMTA is what the connections of an MTA have in common.
+type loadMTA struct {
+	run      loadRun
+	readers  chan struct{}  // a place for each new body that is being read
+	together sync.WaitGroup // waits for all bodies to be there, where that counts
+}
+
 // loadDeferred is what a client is told whose mail was not taken.
 type loadDeferred struct{ reply string }
 
@@ -240,34 +262,67 @@ func (d *loadDeferred) Error() string { return "it was told " + d.reply }
 
 // mail sends one mail and looks at what comes back: the entity, whole, in an
 // object that the partner can open, and nothing else.
-func (h *loadHouse) mail(d loadDaemon, number int, slow time.Duration, readers chan struct{}) error {
-	m, err := dialMilter(d.socket)
+func (h *loadHouse) mail(d loadDaemon, number int, mta *loadMTA) error {
+	m, sent, err := startMail(d, number)
+	if mta.run.slow > 0 {
+		mta.together.Done()
+		mta.together.Wait()
+	}
 	if err != nil {
 		return err
 	}
 	defer m.Close()
-	if err := m.begin(loadPartner); err != nil {
-		return err
-	}
-	sent := sha256.New()
-	io.WriteString(sent, loadFields+"\r\n")
-	if err := m.body(io.TeeReader(newLoadBody(number, *loadSize<<20), sent)); err != nil {
-		return err
-	}
-	time.Sleep(slow)
-	object, err := m.end(readers)
+	reading := false
+	defer func() {
+		if reading {
+			<-mta.readers
+		}
+	}()
+	object, err := m.end(func() {
+		time.Sleep(mta.run.slow)
+		mta.readers <- struct{}{}
+		reading = true
+	})
 	if err != nil {
 		return err
 	}
-	defer func() { <-readers }()
+	if kind := objectKinds[mta.run.cipher]; !bytes.Contains(object[:min(len(object), 30)], kind) {
+		return fmt.Errorf("not in %s: %x", mta.run.cipher, object[:min(len(object), 30)])
+	}
 	entity, err := cms.Decrypt(object, h.cert, h.key)
 	if err != nil {
 		return err
 	}
-	if got := sha256.Sum256(entity); !bytes.Equal(got[:], sent.Sum(nil)) {
+	if got := sha256.Sum256(entity); !bytes.Equal(got[:], sent) {
 		return fmt.Errorf("another entity of %d octets", len(entity))
 	}
 	return nil
+}
+
+// objectKinds are the content types: RFC 5652, Section 6.1, and RFC 5083,
+// Section 2.1.
+var objectKinds = map[string][]byte{
+	"aes256-cbc": {6, 9, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 7, 3},
+	"aes256-gcm": {6, 11, 0x2a, 0x86, 0x48, 0x86, 0xf7, 13, 1, 9, 16, 1, 23},
+}
+
+// startMail sends a mail, but for its end, and returns the hash of its entity.
+func startMail(d loadDaemon, number int) (m *milterConn, sent []byte, err error) {
+	m, err = dialMilter(d.socket)
+	if err != nil {
+		return nil, nil, err
+	}
+	hash := sha256.New()
+	io.WriteString(hash, loadFields+"\r\n")
+	err = m.begin(loadPartner)
+	if err == nil {
+		err = m.body(io.TeeReader(newLoadBody(number, *loadSize*megabyte), hash))
+	}
+	if err != nil {
+		m.Close()
+		return nil, nil, err
+	}
+	return m, hash.Sum(nil), nil
 }
 
 const loadFields = "Content-Type: application/octet-stream\r\nContent-Transfer-Encoding: base64\r\n"
@@ -310,18 +365,14 @@ func (b *loadBody) Read(p []byte) (int, error) {
 // of a mail.
 func (h *loadHouse) idle(t *testing.T) {
 	const connections = 100
-	d := h.start(t, loadRun{wait: time.Minute})
+	d := h.start(t, loadRun{cipher: "aes256-cbc", wait: time.Minute})
 	before := d.memory(t, "VmRSS")
 	perConnection := func(what string, bound int) {
 		time.Sleep(200 * time.Millisecond)
-		now := d.memory(t, "VmRSS")
-		line := fmt.Sprintf("%d connections, %s: %d kB each", connections, what, (now-before)/connections>>10)
-		t.Log(line)
-		if *loadTable {
-			fmt.Println(line)
-		}
-		if now-before > connections*bound {
-			t.Errorf("%s: more than %d kB each", what, bound>>10)
+		each := (d.memory(t, "VmRSS") - before) / connections / 1000
+		tell(t, "%d connections, %s: %d kB each", connections, what, each)
+		if each > bound {
+			t.Errorf("%s: more than %d kB each", what, bound)
 		}
 	}
 	var open []*milterConn
@@ -333,181 +384,17 @@ func (h *loadHouse) idle(t *testing.T) {
 		defer m.Close()
 		open = append(open, m)
 	}
-	perConnection("opened", 128<<10)
+	perConnection("opened", 100)
 	for _, m := range open {
 		if err := m.begin(loadPartner); err != nil {
 			t.Fatal(err)
 		}
 	}
-	perConnection("at the end of the header", 512<<10)
+	perConnection("at the end of the header", 300)
 	for i, m := range open {
 		if err := m.body(newLoadBody(i, 1<<20)); err != nil {
 			t.Fatal(err)
 		}
 	}
-	perConnection("in the middle of the body", 2<<20)
-}
-
-// A milterConn is the MTA's side of a milter connection. It does not keep what
-// comes back, but for the body's octets.
-type milterConn struct {
-	net.Conn
-	r *bufio.Reader
-	w *bufio.Writer
-}
-
-// dialMilter opens a connection and offers what Postfix does.
-func dialMilter(socket string) (*milterConn, error) {
-	conn, err := net.Dial("unix", socket)
-	if err != nil {
-		return nil, err
-	}
-	conn.SetDeadline(time.Now().Add(10 * time.Minute))
-	m := &milterConn{conn, bufio.NewReader(conn), bufio.NewWriterSize(conn, 8<<10)}
-	offer := binary.BigEndian.AppendUint32(nil, 6)
-	offer = binary.BigEndian.AppendUint32(offer, 0x1ff)
-	offer = binary.BigEndian.AppendUint32(offer, 0x1fffff)
-	m.put('O', offer)
-	if _, err := m.want('O'); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	if err := m.ask('C', "localhost\x00"+"4\x04\x00"+"127.0.0.1\x00"); err != nil {
-		conn.Close()
-		return nil, err
-	}
-	return m, nil
-}
-
-// put sends a frame, some time. An error comes again when a frame is read.
-func (m *milterConn) put(command byte, data []byte) error {
-	m.w.Write(binary.BigEndian.AppendUint32(nil, uint32(1+len(data))))
-	m.w.WriteByte(command)
-	_, err := m.w.Write(data)
-	return err
-}
-
-// get reads a frame.
-func (m *milterConn) get() (command byte, data []byte, err error) {
-	if err := m.w.Flush(); err != nil {
-		return 0, nil, err
-	}
-	var head [5]byte
-	if _, err := io.ReadFull(m.r, head[:]); err != nil {
-		return 0, nil, fmt.Errorf("the milter hangs up: %w", err)
-	}
-	n := binary.BigEndian.Uint32(head[:])
-	if n == 0 || n > 1<<20 {
-		return 0, nil, fmt.Errorf("a frame of %d octets", n)
-	}
-	data = make([]byte, n-1)
-	_, err = io.ReadFull(m.r, data)
-	return head[4], data, err
-}
-
-// want reads a frame that must be of that kind. A reply to the client in its
-// place is a loadDeferred.
-func (m *milterConn) want(wanted byte) ([]byte, error) {
-	command, data, err := m.get()
-	switch {
-	case err != nil:
-		return nil, err
-	case command == 'y':
-		return nil, &loadDeferred{strings.TrimSuffix(string(data), "\x00")}
-	case command != wanted:
-		return nil, fmt.Errorf("the milter says %q %.100q, want %q", command, data, wanted)
-	}
-	return data, nil
-}
-
-// ask sends a frame and is to hear "continue".
-func (m *milterConn) ask(command byte, data string) error {
-	if err := m.put(command, []byte(data)); err != nil {
-		return err
-	}
-	_, err := m.want('c')
-	return err
-}
-
-// begin begins a mail, up to the end of its header. Nobody hears of a single
-// header field.
-func (m *milterConn) begin(to string) error {
-	if err := m.ask('M', "<bob@house.test>\x00"); err != nil {
-		return err
-	}
-	if err := m.ask('R', "<"+to+">\x00"); err != nil {
-		return err
-	}
-	for line := range strings.SplitSeq("To: "+to+"\r\nMIME-Version: 1.0\r\n"+loadFields, "\r\n") {
-		if name, value, ok := strings.Cut(line, ":"); ok {
-			if err := m.put('L', []byte(name+"\x00"+value+"\x00")); err != nil {
-				return err
-			}
-		}
-	}
-	return m.ask('N', "")
-}
-
-// body sends the body in pieces as Postfix does.
-func (m *milterConn) body(r io.Reader) error {
-	piece := make([]byte, 65535)
-	for {
-		n, err := io.ReadFull(r, piece)
-		if n > 0 {
-			if err := m.put('B', piece[:n]); err != nil {
-				return err
-			}
-		}
-		if err != nil {
-			return m.w.Flush()
-		}
-	}
-}
-
-// end ends the mail and returns the object that the new body is. Then it has
-// taken a reader's place, to be given back.
-func (m *milterConn) end(readers chan struct{}) (object []byte, err error) {
-	if err := m.put('E', nil); err != nil {
-		return nil, err
-	}
-	var text []byte
-	for {
-		command, data, err := m.get()
-		if command == 'b' && text == nil {
-			readers <- struct{}{}
-			text = make([]byte, 0, *loadSize<<20*14/10)
-			defer func() {
-				if object == nil {
-					<-readers
-				}
-			}()
-		}
-		switch {
-		case err != nil:
-			return nil, err
-		case command == 'b':
-			text = append(text, data...)
-		case command == 'a' && text == nil:
-			return nil, errors.New("it went on as it was")
-		case command == 'a':
-			return decodeLines(text)
-		case command == 'y':
-			return nil, &loadDeferred{strings.TrimSuffix(string(data), "\x00")}
-		case strings.IndexByte("phm", command) < 0: // progress, and fields
-			return nil, fmt.Errorf("the milter says %q %.100q at the end", command, data)
-		}
-	}
-}
-
-// decodeLines decodes base64 in place. There must be nothing else.
-func decodeLines(text []byte) ([]byte, error) {
-	lines := len(text)
-	n, err := base64.StdEncoding.Strict().Decode(text, text)
-	if err == nil && lines != base64.StdEncoding.EncodedLen(n)+(n+56)/57*2 {
-		err = errors.New("the body is not in full lines")
-	}
-	if err != nil {
-		return nil, err
-	}
-	return text[:n], nil
+	perConnection("in the middle of the body", 1000)
 }
