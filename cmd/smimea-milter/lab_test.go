@@ -39,6 +39,7 @@ type lab struct {
 	smtp     string // Postfix, host:port
 	submit   string // its submission service, host:port
 	milter   *exec.Cmd
+	rules    string // of its settings, before the last one
 }
 
 // A recipient is somebody out there: the certificate published, and the key.
@@ -381,11 +382,11 @@ trust_anchors = %q
 [[rule]]
 recipient = ["house.test", ".house.test"]
 action = "never"
-
+%s
 [[rule]]
 recipient = ["*"]
 action = "require"
-`, socket, resolver, l.path("root.ds")))
+`, socket, resolver, l.path("root.ds"), l.rules))
 	log, err := os.OpenFile(l.path("milter.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		l.t.Fatal(err)
