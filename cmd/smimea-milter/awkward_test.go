@@ -329,14 +329,17 @@ func normalised(raw string) string {
 // the length of a milter's packets was 64 KB once.
 const maxField = 60_000
 
+var nulInHeader = regexp.MustCompile("\x00[^\r]*")
+
 // asKept leaves out what Postfix drops of every mail (message_drop_headers),
-// and cuts off what it does not keep.
+// and cuts off what it does not keep: lines of a header end where strings of C do.
 func (m takenMail) asKept() takenMail {
 	var kept []string
 	for _, f := range m.fields {
 		switch fieldName(f) {
 		case "bcc", "content-length", "resent-bcc", "return-path":
 		default:
+			f = nulInHeader.ReplaceAllString(f, "")
 			kept = append(kept, f[:min(len(f), maxField)])
 		}
 	}

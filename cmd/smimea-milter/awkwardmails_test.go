@@ -102,6 +102,7 @@ var oddHeaders = []awkwardMail{
 	{name: "500 Content-* fields of one name", make: of(strings.Repeat("Content-Type: text/plain\r\ncontent-foo: x\r\n", 250), hello)},
 	{name: "header of 5 MB", refused: "552 5.3.4", // above the gateway's bound
 		make: headed(numbered(100, "X-%d: "+strings.Repeat("\r\n all that can be said about it ", 1_600)+"\r\n") + plainText + "\r\n" + hello)},
+	{name: "NUL bytes in fields", make: headed("Subject: a\x00b\r\nContent-Type: text/plain;\x00 charset=utf-8\r\nContent-Foo: a\x00\r\n folded\x00\r\nContent-Bar:\x00x\r\n\r\n" + hello)},
 	{name: "control characters in fields", make: of("Content-Type: text/plain; name=\"\x01\x02\x07\x08\x0b\x0c\x7f\"\r\nContent-Foo: \x0b\r\n", hello)},
 	{name: "bare CR in fields", make: of("Content-Type: text/plain;\r charset=utf-8\r\nContent-Foo: a\rContent-Bar: b\r\n", hello)},
 	{name: "bare LF in the header", make: of("Content-Type: text/plain;\n charset=utf-8\nContent-Foo: a\n", hello)},
