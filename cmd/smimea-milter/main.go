@@ -151,7 +151,7 @@ func (p *process) serve(log *slog.Logger) error {
 		background.Go(func() { m.serve(ctx, p.scraped, log) })
 	}
 
-	debug.SetMemoryLimit(p.settings.Limits.Memory.Octets / 8 * 7) // the rest is not Go's to count
+	debug.SetMemoryLimit(goMemory(p.settings.Limits.Memory.Octets))
 	notify(daemon.SdNotifyReady)
 	log.Info("ready", "listen", p.settings.Listen, "version", programVersion())
 	server := milter.Server{
@@ -162,6 +162,10 @@ func (p *process) serve(log *slog.Logger) error {
 	}
 	return server.Serve(ctx, p.listeners...)
 }
+
+// goMemory is how much of the memory is for what Go counts. The rest is for the
+// pages of the program itself, and for what Go takes before it notices.
+func goMemory(all int64) int64 { return min(all/8*7, all-20e6) }
 
 // listen opens all sockets, or none.
 func listen(specs []string) ([]net.Listener, error) {

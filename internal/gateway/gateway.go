@@ -124,6 +124,10 @@ const (
 	maxRecipients = 1000    // who are judged, whatever the reply
 	maxHeader     = 4 << 20 // octets of a header that is kept
 	perField      = 40      // octets that a field takes beside its own
+
+	// maxReplaced is how many fields may go inside. Postfix takes them off one by
+	// one, each time from the beginning: 1,000 take a second, 4,000 half a minute.
+	maxReplaced = 1000
 )
 
 // A Mail is one mail on its way, made by [Gateway.Begin]. Its methods are
@@ -268,7 +272,10 @@ func (m *Mail) encrypts() bool {
 // share an envelope are no matter if the sender has made one already.
 func (m *Mail) prepare() {
 	m.already = newRecognizer(m.header)
-	m.replaces = m.header.Replaced()
+	if m.replaces = m.header.Replaced(); len(m.replaces) > maxReplaced {
+		m.end(longHeader, nil)
+		return
+	}
 	groups, reply := group(m.to, m.header)
 	if reply.Action != Accept {
 		m.refusal = &reply

@@ -515,6 +515,20 @@ func TestReplaces(t *testing.T) {
 	}
 }
 
+// Fields that go inside are taken off by the MTA, which takes the longer the more
+// there are.
+func TestManyFieldsInside(t *testing.T) {
+	g, _, _ := newGateway(t)
+	for n, want := range map[int]string{maxReplaced: "250 2.1.5", maxReplaced + 1: "552 5.3.4"} {
+		m := begin(t, g, "rsa@example.net")
+		v := send(t, m, header(strings.Repeat("Content-X: a\n", n)), []byte("hello\r\n"))
+		if codes(v.Reply) != want || v.Encrypted != (n == maxReplaced) {
+			t.Errorf("%d fields: %s, encrypted: %v, want %s", n, codes(v.Reply), v.Encrypted, want)
+		}
+		m.Close()
+	}
+}
+
 func TestTooManyRecipients(t *testing.T) {
 	for _, pickup := range []bool{false, true} {
 		g, _, _ := newGateway(t)
