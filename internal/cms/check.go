@@ -5,6 +5,7 @@ import (
 	"crypto/aes"
 	"errors"
 	"fmt"
+	"slices"
 
 	"golang.org/x/crypto/cryptobyte"
 	"golang.org/x/crypto/cryptobyte/asn1"
@@ -50,41 +51,82 @@ func (o Object) checkLengths(c Cipher, content int64) error {
 
 // outline reads the envelope, with one octet in the place of the ciphertext.
 func (o Object) outline() (*envelope, error) {
-	total := int64(len(o.Head)) + o.Length + int64(len(o.Tail))
-	outline, ok := o.shorten(o.Head, 0, total, 0)
+	around, ok := o.around()
 	if !ok {
 		return nil, damaged("its elements do not end where they should")
 	}
-	return readEnvelope(outline)
+	// From the inside out, and from the end to the beginning.
+	b := make([]byte, len(o.Head)+len(o.Tail)+1)
+	at := len(b)
+	prepend := func(p []byte) { at -= copy(b[at-len(p):], p) }
+	prepend(o.Tail)
+	prepend([]byte{0})
+	size := 1
+	for _, e := range slices.Backward(around) {
+		if e.tail {
+			size += len(o.Tail)
+		}
+		prepend(e.before)
+		size += len(e.before)
+		h := header(e.tag, int64(size))
+		prepend(h)
+		size += len(h)
+	}
+	return readEnvelope(b[at:])
 }
 
-// shorten rewrites the contents of an element around the ciphertext, of which
-// the rest is in the head. It begins at an offset in the object and ends at
-// another. The element in it that is not all in the head is around the
-// ciphertext too, or is the ciphertext.
-func (o Object) shorten(rest []byte, at, end int64, depth int) (out []byte, ok bool) {
+// An enclosing element is one around the ciphertext, or the ciphertext itself.
+type enclosing struct {
+	tag    asn1.Tag
+	before []byte // the elements in it that come before the next enclosing one
+	tail   bool   // the object's tail comes behind that
+}
+
+// around finds the elements around the ciphertext, from the outermost: those that
+// do not end where the head does.
+func (o Object) around() (all []enclosing, ok bool) {
 	ciphertext := int64(len(o.Head)) + o.Length // where it ends
-	for len(rest) > 0 {
-		h, state := parseHeader(rest)
-		if state != headerDone || h.indefinite || depth == maxDepth {
+	total := ciphertext + int64(len(o.Tail))
+	end := total // of the element at hand
+	for rest := o.Head; ; {
+		start := rest
+		h, size := nextOutside(&rest)
+		if size == 0 || len(all) == maxDepth {
 			return nil, false
 		}
-		size := int64(h.size) + h.length
-		if size <= int64(len(rest)) {
-			out, rest, at = append(out, rest[:size]...), rest[size:], at+size
-			continue
+		before := start[:len(start)-len(rest)]
+		inner := int64(len(o.Head)-len(rest)) + size
+		tail := inner == ciphertext && end == total && inner != end
+		if inner != end && !tail {
+			return nil, false
 		}
-		inside, ok := o.shorten(rest[h.size:], at+int64(h.size), at+size, depth+1)
-		out = append(out, element(h.tag, inside)...)
-		switch {
-		case at+size == end:
-			return out, ok
-		case at+size == ciphertext && end == ciphertext+int64(len(o.Tail)):
-			return append(out, o.Tail...), ok
+		if n := len(all); n > 0 {
+			all[n-1].before, all[n-1].tail = before, tail
+		} else if len(before) > 0 || tail {
+			return nil, false
 		}
-		return nil, false
+		all = append(all, enclosing{tag: h.tag})
+		rest, end = rest[h.size:], inner
+		if len(rest) == 0 {
+			return all, end == ciphertext
+		}
 	}
-	return append(out, 0), end == ciphertext
+}
+
+// nextOutside passes over the elements that are all there, and returns the header
+// and the size of the one that is not. The size is 0 if there is none.
+func nextOutside(rest *[]byte) (h berHeader, size int64) {
+	for {
+		h, state := parseHeader(*rest)
+		if state != headerDone || h.indefinite {
+			return h, 0
+		}
+		size := int64(h.size) + h.length
+		if size > int64(len(*rest)) {
+			return h, size
+		}
+		*rest = (*rest)[size:]
+	}
 }
 
 // checkCipher holds the algorithm against the cipher.

@@ -61,8 +61,8 @@ func algorithmID(dotted string, parameters ...[]byte) []byte {
 	return element(asn1.SEQUENCE, slices.Insert(parameters, 0, objectID(dotted))...)
 }
 
-// objectIDs remembers what objectID has made: dotted string to DER.
-var objectIDs sync.Map
+// What objectID has made: dotted string to DER, and contents to dotted string.
+var objectIDs, dottedIDs sync.Map
 
 // objectID makes an OBJECT IDENTIFIER out of one of the constants of oid.go. It
 // must not be changed.
@@ -72,6 +72,7 @@ func objectID(dotted string) []byte {
 	}
 	der := encodeObjectID(dotted)
 	objectIDs.Store(dotted, der)
+	dottedIDs.Store(string(der[2:]), dotted)
 	return der
 }
 

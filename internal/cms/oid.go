@@ -85,6 +85,10 @@ func readOID(in *cryptobyte.String, dotted *string) bool {
 	if !in.ReadASN1(&contents, asn1.OBJECT_IDENTIFIER) || len(contents) > maxOID {
 		return false
 	}
+	if known, ok := dottedIDs.Load(string(contents)); ok {
+		*dotted = known.(string)
+		return true
+	}
 	var id x509.OID
 	if id.UnmarshalBinary(contents) != nil {
 		return false
