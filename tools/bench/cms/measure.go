@@ -84,8 +84,7 @@ func entity(size int) []byte {
 	return b
 }
 
-// writeEntity writes one. It is never in memory as a whole: what a process has
-// taken at most counts from before it was another program, that is, us.
+// writeEntity writes one. It is never in memory as a whole: see file.
 func writeEntity(path string, size int) error {
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_TRUNC, 0o600)
 	if err != nil {
@@ -99,16 +98,16 @@ func writeEntity(path string, size int) error {
 	return errors.Join(w.Flush(), f.Close())
 }
 
-// processes compares one process with another.
-func (l *lab) processes(w io.Writer) error {
+// files compares with OpenSSL.
+func (l *lab) files(w io.Writer) error {
 	if l.openssl == "" {
 		return nil
 	}
-	fmt.Fprint(w, "From the entity in a file to the mail in base64, a process each:\n\n")
-	fmt.Fprintf(w, "  %-7s %-11s %10s %10s %6s  %8s %8s\n", "size", "cipher", "smimea", "openssl", "ratio", "peak", "peak")
+	fmt.Fprint(w, "From the entity in a file to the mail in base64: here, smimea, openssl\n\n")
+	fmt.Fprintf(w, "  %-7s %-10s %9s %9s %9s  %6s %6s  %7s\n", "size", "cipher", "here", "smimea", "openssl", "ratio", "ratio", "peak")
 	for _, c := range []cms.Cipher{cms.AES256CBC, cms.AES256GCM} {
 		for _, size := range l.sizes {
-			if err := l.process(w, c, size); err != nil {
+			if err := l.file(w, c, size); err != nil {
 				return err
 			}
 		}
@@ -117,17 +116,23 @@ func (l *lab) processes(w io.Writer) error {
 	return err
 }
 
-func (l *lab) process(w io.Writer, c cms.Cipher, size int) error {
-	var ourPeak, theirPeak int64
+func (l *lab) file(w io.Writer, c cms.Cipher, size int) error {
+	var peak, ignored int64
 	file, cert := l.path(sizeName(size)), l.path("cert.pem")
-	ours := func() (time.Duration, error) {
-		return l.command(file, &ourPeak, l.smimea, "encrypt", "--cipher", c.String(), "--to", cert)
+	smimea := func() (time.Duration, error) {
+		return l.command(file, &peak, l.smimea, "encrypt", "--cipher", c.String(), "--to", cert)
 	}
 	option := map[cms.Cipher]string{cms.AES256CBC: "-aes256", cms.AES256GCM: "-aes-256-gcm"}[c]
-	theirs := func() (time.Duration, error) {
-		return l.command("", &theirPeak, l.openssl, "cms", "-encrypt", "-binary", "-stream", option, "-in", file, cert)
+	openssl := func() (time.Duration, error) {
+		return l.command("", &ignored, l.openssl, "cms", "-encrypt", "-binary", "-stream", option, "-in", file, cert)
 	}
-	a, b, ratio, err := l.compare(ours, theirs)
+	// The command first, as long as this process is small: what it takes at most
+	// counts from before it was another program.
+	process, _, processRatio, err := l.compare(smimea, openssl)
+	if err != nil {
+		return err
+	}
+	here, theirs, ratio, err := l.compare(l.here(c, file, size), openssl)
 	if err != nil {
 		return err
 	}
@@ -136,10 +141,52 @@ func (l *lab) process(w io.Writer, c cms.Cipher, size int) error {
 		verdict = goal(ratio, map[cms.Cipher]float64{cms.AES256CBC: 0.5, cms.AES256GCM: 0.3}[c])
 	}
 	if size == 100_000_000 && !c.Authenticated() {
-		verdict += map[bool]string{true: ", below 16 MB met", false: ", below 16 MB MISSED"}[ourPeak < 16_000_000]
+		verdict += map[bool]string{true: ", below 16 MB", false: ", 16 MB MISSED"}[peak < 16_000_000]
 	}
-	_, err = fmt.Fprintf(w, "  %-7s %-11s %7.1f ms %7.1f ms %6.2f  %5.1f MB %5.1f MB  %s\n", sizeName(size), c,
-		milliseconds(a), milliseconds(b), ratio, float64(ourPeak)/1e6, float64(theirPeak)/1e6, verdict)
+	_, err = fmt.Fprintf(w, "  %-7s %-10s %6.1f ms %6.1f ms %6.1f ms  %6.2f %6.2f %5.1f MB  %s\n", sizeName(size), c,
+		milliseconds(here), milliseconds(process), milliseconds(theirs), ratio, processRatio, float64(peak)/1e6, verdict)
+	return err
+}
+
+// here encrypts a file in this process. With GCM it has a buffer, as the gateway
+// has, that other mails have had before.
+func (l *lab) here(c cms.Cipher, file string, size int) timed {
+	to := []cms.Recipient{l.to}
+	var whole []byte
+	return func() (time.Duration, error) {
+		if c.Authenticated() && whole == nil {
+			whole = make([]byte, size, size+cms.SealOverhead)
+		}
+		start := time.Now()
+		in, err := os.Open(file)
+		if err != nil {
+			return 0, err
+		}
+		defer in.Close()
+		out, err := os.OpenFile(os.DevNull, os.O_WRONLY, 0)
+		if err != nil {
+			return 0, err
+		}
+		defer out.Close()
+		body := message.NewBase64Writer(out)
+		if c.Authenticated() {
+			err = sealFile(body, in, whole, to, c)
+		} else {
+			err = cms.Encrypt(body, in, int64(size), to, c)
+		}
+		err = errors.Join(err, body.Close())
+		return time.Since(start), err
+	}
+}
+
+func sealFile(body io.Writer, in io.Reader, whole []byte, to []cms.Recipient, c cms.Cipher) error {
+	if _, err := io.ReadFull(in, whole); err != nil {
+		return err
+	}
+	o, err := cms.Seal(whole, to, c)
+	if err == nil {
+		_, err = io.Copy(body, o.Reader(bytes.NewReader(whole)))
+	}
 	return err
 }
 
