@@ -14,8 +14,9 @@ import (
 // Check reads an object back with the reader that [Decrypt] has, as far as that
 // goes without a private key, and says what is not as it should be for the
 // recipients, the cipher and so many octets of content: the structure and each
-// length in it; that these recipients and nobody else can open it, and stand in
-// the order of DER; the cipher and its parameters.
+// length in it; that these recipients and nobody else can open it, by the
+// algorithms of their keys, and stand in the order of DER; the cipher and its
+// parameters. What is random cannot be checked.
 //
 // It is for whoever is about to let go of a plaintext: a mail that nobody can
 // open is lost. It does not look at the ciphertext, and so takes the same time
@@ -25,7 +26,7 @@ func (o Object) Check(to []Recipient, c Cipher, content int64) error {
 	if err == nil {
 		var env *envelope
 		if env, err = o.outline(); err == nil {
-			err = errors.Join(env.checkCipher(c), checkRecipients(env.recipients, to, c))
+			err = errors.Join(env.checkForm(to, c), env.checkCipher(c), checkRecipients(env.recipients, to, c))
 		}
 	}
 	if err != nil {
@@ -129,6 +130,19 @@ func nextOutside(rest *[]byte) (h berHeader, size int64) {
 	}
 }
 
+// checkForm holds what is around the ciphertext against what we write.
+func (e *envelope) checkForm(to []Recipient, c Cipher) error {
+	switch {
+	case e.version != versionFor(to, c):
+		return fmt.Errorf("version %d", e.version)
+	case e.inside != oidData:
+		return fmt.Errorf("content of type %s", e.inside)
+	case e.hasAttributes:
+		return errors.New("it has attributes")
+	}
+	return nil
+}
+
 // checkCipher holds the algorithm against the cipher.
 func (e *envelope) checkCipher(c Cipher) error {
 	if e.authenticated != c.Authenticated() || e.algorithm.id != c.oid() {
@@ -164,10 +178,8 @@ func checkRecipients(infos cryptobyte.String, to []Recipient, c Cipher) error {
 		switch {
 		case !wanted:
 			return errors.New("a recipient whom it is not for")
-		case k.kind != r.kind.sealed():
-			return fmt.Errorf("a key of another kind for %s", r.Fingerprint())
-		case len(k.encrypted) != r.sealedSize(c):
-			return fmt.Errorf("a key of %d octets for %s", len(k.encrypted), r.Fingerprint())
+		case !r.key.wrapped(k, c.keySize()):
+			return fmt.Errorf("a key of another form for %s", r.Fingerprint())
 		case bytes.Compare(before, k.raw) >= 0:
 			return errors.New("its recipients are out of order")
 		}
@@ -178,25 +190,4 @@ func checkRecipients(infos cryptobyte.String, to []Recipient, c Cipher) error {
 		return fmt.Errorf("no key for %s", r.Fingerprint())
 	}
 	return nil
-}
-
-// sealed is how a key of this kind stands in a RecipientInfo.
-func (k Kind) sealed() sealedKind {
-	switch k {
-	case RSA:
-		return transported
-	case EC, X25519:
-		return agreedKind
-	case MLKEM:
-		return encapsulatedKind
-	}
-	return otherKind
-}
-
-// sealedSize is how many octets an encrypted key for the recipient has.
-func (r Recipient) sealedSize(c Cipher) int {
-	if key, ok := r.key.(transportKey); ok {
-		return key.key.Size()
-	}
-	return c.keySize() + semiblock
 }

@@ -1,6 +1,7 @@
 package cms
 
 import (
+	"bytes"
 	"crypto/ecdh"
 	"crypto/rand"
 	"crypto/sha1"
@@ -113,6 +114,37 @@ func (k agreementKey) agree(ephemeral *ecdh.PrivateKey, name, cek []byte) ([]byt
 		element(asn1.SEQUENCE, element(asn1.SEQUENCE,
 			name,
 			element(asn1.OCTET_STRING, wrapped)))), nil
+}
+
+// wrapped implements publicKey.
+func (k agreementKey) wrapped(s sealedKey, size int) bool {
+	how, known := schemeOf(fmt.Sprint(k.key.Curve()))
+	if !known || s.kind != agreedKind || s.version != 3 || s.agreed.ukm != nil ||
+		!bytes.Equal(s.how.raw, algorithmID(how.id, algorithmID(wrapOf(size)))) || len(s.encrypted) != size+semiblock {
+		return false
+	}
+	// The point is random, but for its form.
+	mine, theirs := originator(k.key), s.agreed.originator
+	fixed := len(mine) - len(k.key.Bytes())
+	if k.key.Curve() != ecdh.X25519() {
+		fixed++ // 4: uncompressed
+	}
+	return len(theirs) == len(mine) && bytes.Equal(theirs[:fixed], mine[:fixed])
+}
+
+// newX25519 refuses the points with which everybody agrees on zero: RFC 8418,
+// Section 7.
+func newX25519(octets []byte) (*ecdh.PublicKey, error) {
+	key, err := ecdh.X25519().NewPublicKey(octets)
+	if err != nil {
+		return nil, err
+	}
+	ephemeral, err := ecdh.X25519().GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	_, err = ephemeral.ECDH(key)
+	return key, err
 }
 
 // wrapOf gives the key wrap for a key of so many octets.

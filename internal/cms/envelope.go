@@ -15,7 +15,9 @@ import (
 // (RFC 5083, Section 2.1).
 type envelope struct {
 	authenticated bool
+	version       byte
 	recipients    cryptobyte.String // the contents of RecipientInfos
+	inside        string            // the type of the content
 	algorithm     algorithm
 	content       []byte
 	attributes    cryptobyte.String // the contents of authAttrs
@@ -66,8 +68,7 @@ func contentName(kind string) string {
 
 // readBeginning reads what stands before the EncryptedContentInfo.
 func (e *envelope) readBeginning(in *cryptobyte.String) bool {
-	var version cryptobyte.String
-	return in.ReadASN1(&version, asn1.INTEGER) && len(version) == 1 &&
+	return readVersion(in, &e.version) &&
 		in.SkipOptionalASN1(field0) && // originatorInfo
 		in.ReadASN1(&e.recipients, asn1.SET) && !e.recipients.Empty()
 }
@@ -76,8 +77,7 @@ func (e *envelope) readBeginning(in *cryptobyte.String) bool {
 // STRING, which BER may have in pieces.
 func (e *envelope) readContent(in *cryptobyte.String) bool {
 	var info, content cryptobyte.String
-	var kind string
-	if !in.ReadASN1(&info, asn1.SEQUENCE) || !readOID(&info, &kind) || !readAlgorithm(&info, &e.algorithm) {
+	if !in.ReadASN1(&info, asn1.SEQUENCE) || !readOID(&info, &e.inside) || !readAlgorithm(&info, &e.algorithm) {
 		return false
 	}
 	if anyTag(info) == string0 {

@@ -60,6 +60,9 @@ func newFrame(to []Recipient, c Cipher) (frame, secrets, error) {
 	if len(to) > maxRecipients {
 		return frame{}, secrets{}, fmt.Errorf("cms: %d recipients are more than %d", len(to), maxRecipients)
 	}
+	if err := clash(to); err != nil {
+		return frame{}, secrets{}, err
+	}
 	s := newSecrets(c)
 	recipients, err := recipientInfos(s.key, to)
 	if err != nil {
@@ -78,6 +81,18 @@ func distinct(to []Recipient) []Recipient {
 		seen[fingerprint] = true
 		return again
 	})
+}
+
+// clash refuses certificates of one name: see Recipient.Clashes.
+func clash(to []Recipient) error {
+	seen := make(map[string]Recipient, len(to))
+	for _, r := range to {
+		if other, ok := seen[string(r.name)]; ok && r.Clashes(other) {
+			return fmt.Errorf("cms: %s and %s have the same issuer and serial number", other.Fingerprint(), r.Fingerprint())
+		}
+		seen[string(r.name)] = r
+	}
+	return nil
 }
 
 // randomOctets returns n octets from crypto/rand, which does not fail.

@@ -1,8 +1,10 @@
 package cms
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/hkdf"
+	"crypto/mlkem"
 	"crypto/sha256"
 	"errors"
 
@@ -16,6 +18,9 @@ type encapsulationKey struct {
 	key crypto.Encapsulator
 }
 
+// kemKEKSize is how many octets a key-encryption key of ours has.
+const kemKEKSize = 32
+
 // wrap makes a KEMRecipientInfo in an OtherRecipientInfo: RFC 9629, Section 3.
 // The key wrap is the one that RFC 9936, Section 2.2.1, wants everybody with
 // these keys to have, whatever the cipher.
@@ -26,9 +31,8 @@ type encapsulationKey struct {
 func (k encapsulationKey) wrap(name, cek []byte) ([]byte, error) {
 	secret, ciphertext := k.key.Encapsulate()
 	defer clear(secret)
-	const size = 32
 	how := algorithmID(oidAES256Wrap)
-	kek, err := deriveHKDF(secret, nil, otherInfo(how, size, nil), size)
+	kek, err := deriveHKDF(secret, nil, otherInfo(how, kemKEKSize, nil), kemKEKSize)
 	if err != nil {
 		return nil, err
 	}
@@ -43,10 +47,22 @@ func (k encapsulationKey) wrap(name, cek []byte) ([]byte, error) {
 		algorithmID(k.id),
 		element(asn1.OCTET_STRING, ciphertext),
 		algorithmID(oidHKDFSHA256),
-		integer(size),
+		integer(kemKEKSize),
 		how,
 		element(asn1.OCTET_STRING, wrapped))), nil
 }
+
+// wrapped implements publicKey.
+func (k encapsulationKey) wrapped(s sealedKey, size int) bool {
+	return s.kind == encapsulatedKind && s.version == 0 && s.kem.ukm == nil && s.kem.size == kemKEKSize &&
+		bytes.Equal(s.how.raw, algorithmID(k.id)) &&
+		bytes.Equal(s.kem.kdf.raw, algorithmID(oidHKDFSHA256)) &&
+		bytes.Equal(s.kem.wrap.raw, algorithmID(oidAES256Wrap)) &&
+		len(s.kem.ciphertext) == kemSizes[k.id] && len(s.encrypted) == size+semiblock
+}
+
+// kemSizes are the octets of a ciphertext: RFC 9936, Section 1.2.
+var kemSizes = map[string]int{oidMLKEM768: mlkem.CiphertextSize768, oidMLKEM1024: mlkem.CiphertextSize1024}
 
 // otherInfo makes a CMSORIforKEMOtherInfo: RFC 9629, Section 5. The size is in
 // octets; that of a key wrap fits into one.
@@ -83,7 +99,7 @@ func (k *sealedKey) readKEM(info cryptobyte.String) bool {
 	}
 	k.kind = encapsulatedKind
 	return info.ReadASN1(&fields, asn1.SEQUENCE) && info.Empty() &&
-		fields.SkipASN1(asn1.INTEGER) && k.readName(&fields, string0) &&
+		k.readVersion(&fields) && k.readName(&fields, string0) &&
 		readAlgorithm(&fields, &k.how) &&
 		fields.ReadASN1Bytes(&k.kem.ciphertext, asn1.OCTET_STRING) &&
 		readAlgorithm(&fields, &k.kem.kdf) &&

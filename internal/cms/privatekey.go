@@ -55,7 +55,8 @@ func parsePKCS8(der cryptobyte.String) (crypto.PrivateKey, error) {
 }
 
 // seedKey makes a key of its seed, which may stand alone or before the expanded
-// key: RFC 9935, Section 6.
+// key: RFC 9935, Section 6. The expanded key is not looked at: it says the same,
+// or it is damaged.
 //
 //	PrivateKey ::= CHOICE {
 //	  seed [0] OCTET STRING, expandedKey OCTET STRING,

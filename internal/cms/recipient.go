@@ -32,6 +32,7 @@ const (
 // address) is for others to say. The zero Recipient is nobody, and is refused.
 type Recipient struct {
 	cert    *x509.Certificate
+	print   string // the fingerprint
 	name    []byte // IssuerAndSerialNumber
 	kind    Kind
 	key     publicKey
@@ -42,6 +43,10 @@ type Recipient struct {
 // is the recipient's IssuerAndSerialNumber.
 type publicKey interface {
 	wrap(name, cek []byte) ([]byte, error)
+
+	// wrapped says whether a key that was read is as wrap makes it, all but what
+	// is random, for a content-encryption key of so many octets.
+	wrapped(k sealedKey, size int) bool
 }
 
 // NewRecipient reads a certificate in DER, of which it keeps a copy. The error
@@ -65,7 +70,14 @@ func NewRecipient(der []byte) (Recipient, error) {
 	if err != nil {
 		return Recipient{}, err
 	}
-	return Recipient{cert, issuerAndSerial(cert), kind, key, able.ciphers}, nil
+	return Recipient{
+		cert:    cert,
+		print:   Fingerprint(der),
+		name:    issuerAndSerial(cert),
+		kind:    kind,
+		key:     key,
+		ciphers: able.ciphers,
+	}, nil
 }
 
 // publicKey makes the key of what crypto/x509 has read, or of what it leaves out.
@@ -79,7 +91,7 @@ func (s sketch) publicKey(parsed any, able capabilities) (Kind, publicKey, error
 	}
 	switch s.key.id {
 	case oidX25519:
-		key, err := ecdh.X25519().NewPublicKey(s.bits)
+		key, err := newX25519(s.bits)
 		return X25519, agreementKey{key}, s.unsound(err)
 	case oidMLKEM768:
 		key, err := mlkem.NewEncapsulationKey768(s.bits)
@@ -137,11 +149,13 @@ func (r Recipient) Certificate() *x509.Certificate { return r.cert }
 
 // Fingerprint is that of the certificate: see [Fingerprint]. It is empty for the
 // zero Recipient.
-func (r Recipient) Fingerprint() string {
-	if r.cert == nil {
-		return ""
-	}
-	return Fingerprint(r.cert.Raw)
+func (r Recipient) Fingerprint() string { return r.print }
+
+// Clashes says whether two certificates are not the same and yet bear the same
+// issuer and serial number. In one object a reader takes the key of one for the
+// other's, so they cannot share it.
+func (r Recipient) Clashes(other Recipient) bool {
+	return r.print != other.print && bytes.Equal(r.name, other.name)
 }
 
 // Fingerprint is the SHA-256 of a certificate in DER, in lower-case hex.

@@ -1,6 +1,7 @@
 package cms
 
 import (
+	"bytes"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -20,24 +21,35 @@ type transportKey struct {
 
 // wrap makes a KeyTransRecipientInfo.
 func (k transportKey) wrap(name, cek []byte) ([]byte, error) {
-	how, encrypted, err := k.encrypt(cek)
+	encrypted, err := k.encrypt(cek)
 	if err != nil {
 		return nil, err
 	}
-	return element(asn1.SEQUENCE, integer(0), name, how, element(asn1.OCTET_STRING, encrypted)), nil
+	return element(asn1.SEQUENCE, integer(0), name, k.how(), element(asn1.OCTET_STRING, encrypted)), nil
 }
 
-// encrypt returns the KeyEncryptionAlgorithmIdentifier and the EncryptedKey.
-func (k transportKey) encrypt(cek []byte) (how, encrypted []byte, err error) {
+// wrapped implements publicKey.
+func (k transportKey) wrapped(s sealedKey, _ int) bool {
+	return s.kind == transported && s.version == 0 && bytes.Equal(s.how.raw, k.how()) && len(s.encrypted) == k.key.Size()
+}
+
+// how makes the KeyEncryptionAlgorithmIdentifier.
+func (k transportKey) how() []byte {
 	if k.oaep != 0 {
-		encrypted, err = rsa.EncryptOAEP(k.oaep.New(), rand.Reader, k.key, cek, nil)
-		return algorithmID(oidOAEP, oaepParameters(k.oaep)), encrypted, err
+		return algorithmID(oidOAEP, oaepParameters(k.oaep))
+	}
+	return algorithmID(oidRSA, null()) // RFC 3370, Section 4.2.1: NULL, not absent
+}
+
+// encrypt makes the EncryptedKey.
+func (k transportKey) encrypt(cek []byte) ([]byte, error) {
+	if k.oaep != 0 {
+		return rsa.EncryptOAEP(k.oaep.New(), rand.Reader, k.key, cek, nil)
 	}
 	// PKCS #1 v1.5 endangers those who decrypt and tell strangers how it went;
 	// a mail goes one way. OAEP is refused by gpgsm and by older NSS.
 	//lint:ignore SA1019 RFC 3370, Section 4.2.1: the form that every reader opens.
-	encrypted, err = rsa.EncryptPKCS1v15(rand.Reader, k.key, cek)
-	return algorithmID(oidRSA, null()), encrypted, err // RFC 3370, Section 4.2.1: NULL, not absent
+	return rsa.EncryptPKCS1v15(rand.Reader, k.key, cek)
 }
 
 // oaepParameters makes RSAES-OAEP-params with the same digest in both places:

@@ -11,8 +11,9 @@ import (
 // A sealedKey is the content-encryption key, encrypted to one recipient, as a
 // RecipientInfo has it: RFC 5652, Section 6.2.
 type sealedKey struct {
-	kind sealedKind
-	raw  []byte // the RecipientInfo it stands in, whole
+	kind    sealedKind
+	version byte
+	raw     []byte // the RecipientInfo it stands in, whole
 
 	// Whose it is: one of the two.
 	name  []byte // IssuerAndSerialNumber
@@ -77,7 +78,7 @@ func readSealed(whole cryptobyte.String, yield func(sealedKey, error) bool) bool
 // readTransport reads a KeyTransRecipientInfo: RFC 5652, Section 6.2.1.
 func (k *sealedKey) readTransport(info cryptobyte.String) bool {
 	k.kind = transported
-	return info.SkipASN1(asn1.INTEGER) && k.readName(&info, string0) &&
+	return k.readVersion(&info) && k.readName(&info, string0) &&
 		readAlgorithm(&info, &k.how) &&
 		info.ReadASN1Bytes(&k.encrypted, asn1.OCTET_STRING) && info.Empty()
 }
@@ -88,7 +89,7 @@ func (k sealedKey) readAgreement(info cryptobyte.String, yield func(sealedKey, e
 	var ukm, keys cryptobyte.String
 	var hasUKM bool
 	k.kind = agreedKind
-	if !info.SkipASN1(asn1.INTEGER) ||
+	if !k.readVersion(&info) ||
 		!info.ReadASN1(&k.agreed.originator, field0) ||
 		!info.ReadOptionalASN1(&ukm, &hasUKM, field1) ||
 		hasUKM && (!ukm.ReadASN1Bytes(&k.agreed.ukm, asn1.OCTET_STRING) || !ukm.Empty()) ||
@@ -108,6 +109,20 @@ func (k sealedKey) readAgreement(info cryptobyte.String, yield func(sealedKey, e
 			return false
 		}
 	}
+	return true
+}
+
+// readVersion reads a version, whatever it is: readers go by the structure.
+func (k *sealedKey) readVersion(in *cryptobyte.String) bool {
+	return readVersion(in, &k.version)
+}
+
+func readVersion(in *cryptobyte.String, version *byte) bool {
+	var contents cryptobyte.String
+	if !in.ReadASN1(&contents, asn1.INTEGER) || len(contents) != 1 {
+		return false
+	}
+	*version = contents[0]
 	return true
 }
 

@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/aes"
 	"crypto/cipher"
+	"crypto/ecdh"
 	"crypto/elliptic"
 	"crypto/rand"
 	"encoding/asn1"
@@ -385,14 +386,97 @@ func TestRecipientsInOrder(t *testing.T) {
 	}
 }
 
+// Nothing secret, and nothing that must be new, is in two objects, nor twice in
+// one.
 func TestFreshKeys(t *testing.T) {
-	p := the(t, "rsa2048")
-	a, b := parseObject(t, encrypt(t, nil, 1, p)), parseObject(t, encrypt(t, nil, 1, p))
-	if bytes.Equal(a.Content.Algorithm.IV, b.Content.Algorithm.IV) {
-		t.Error("the same initialization vector twice")
+	seen := make(map[string]string)
+	fresh := func(what string, octets []byte) {
+		t.Helper()
+		if before, ok := seen[string(octets)]; ok {
+			t.Errorf("%s is %s", what, before)
+		}
+		if len(bytes.Trim(octets, "\x00")) < len(octets)/2 {
+			t.Errorf("%s is nearly all zeros", what)
+		}
+		seen[string(octets)] = what
 	}
-	if bytes.Equal(a.Content.Ciphertext, b.Content.Ciphertext) {
-		t.Error("the same ciphertext twice")
+	for _, c := range Ciphers {
+		for n := range 3 {
+			for _, who := range everybody() {
+				p := the(t, who)
+				what := fmt.Sprintf("%s, %s, %d: ", who, c, n)
+				flat, ok := flatten(encryptAs(t, c, entity, p))
+				if !ok {
+					t.Fatal("not flat")
+				}
+				env, err := readEnvelope(flat)
+				if err != nil {
+					t.Fatal(err)
+				}
+				own, err := newIdentity(p.cert(), p.key)
+				if err != nil {
+					t.Fatal(err)
+				}
+				cek, err := own.contentKey(env.recipients, c.keySize())
+				if err != nil {
+					t.Fatal(err)
+				}
+				fresh(what+"the content's key", cek)
+				fresh(what+"initialization vector", env.algorithm.parameters)
+				for k, err := range sealedKeys(env.recipients) {
+					if err != nil {
+						t.Fatal(err)
+					}
+					fresh(what+"the encrypted key", k.encrypted)
+					if k.agreed.originator != nil {
+						fresh(what+"the sender's point", k.agreed.originator)
+					}
+					if k.kem.ciphertext != nil {
+						fresh(what+"the encapsulated key", k.kem.ciphertext)
+					}
+				}
+			}
+		}
+	}
+	// Two recipients of one object.
+	second, err := ecPerson("frances", elliptic.P256())
+	if err != nil {
+		t.Fatal(err)
+	}
+	env := parseObject(t, encryptAs(t, AES256CBC, entity, the(t, "p256"), second))
+	for _, info := range env.Recipients {
+		fresh("a point of two", parseKeyAgreement(t, info.FullBytes, oidECPublicKey).Originator.Point.Bytes)
+	}
+}
+
+// Two certificates of one issuer and serial number cannot be told apart by a
+// reader.
+func TestClash(t *testing.T) {
+	ca, err := authority()
+	if err != nil {
+		t.Fatal(err)
+	}
+	alice := the(t, "p256")
+	key, err := ecdh.P256().GenerateKey(rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := exchangeKey(alice.cert().Raw, infoOf(key), ca)
+	if err != nil {
+		t.Fatal(err)
+	}
+	eve, err := NewRecipient(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !eve.Clashes(alice.recipient) || eve.Clashes(eve) || eve.Clashes(the(t, "p384").recipient) {
+		t.Error("Clashes says otherwise")
+	}
+	for _, c := range Ciphers {
+		var out bytes.Buffer
+		if err := Encrypt(&out, bytes.NewReader(entity), int64(len(entity)), []Recipient{alice.recipient, eve}, c); err == nil || out.Len() > 0 {
+			t.Errorf("%s: %v, %d octets", c, err, out.Len())
+		}
 	}
 }
 
