@@ -269,13 +269,14 @@ func (s *session) replace(ctx context.Context, m dj.Modifier, v gateway.Verdict)
 func (s *session) verdict(ctx context.Context, mail mail, m dj.Modifier) gateway.Verdict {
 	ctx, cancel := context.WithCancel(ctx)
 	var alive sync.WaitGroup
-	alive.Go(func() { s.showLife(ctx, m) })
+	alive.Go(func() { s.showLife(ctx, cancel, m) })
 	defer alive.Wait()
 	defer cancel()
 	return mail.End(ctx)
 }
 
-func (s *session) showLife(ctx context.Context, m dj.Modifier) {
+// showLife gives up what nobody waits for any more.
+func (s *session) showLife(ctx context.Context, giveUp func(), m dj.Modifier) {
 	var err error
 	defer s.caught("progress", &err)
 	tick := time.NewTicker(s.server.progress)
@@ -286,6 +287,7 @@ func (s *session) showLife(ctx context.Context, m dj.Modifier) {
 			return
 		case <-tick.C:
 			if m.Progress() != nil {
+				giveUp()
 				return
 			}
 		}

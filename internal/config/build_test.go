@@ -146,3 +146,29 @@ func TestBuildFaults(t *testing.T) {
 		})
 	}
 }
+
+// What is set reaches the gateway.
+func TestBuildLimitsAndRules(t *testing.T) {
+	c := parse(t, `
+[dns]
+upstreams = ["`+deadServer(t)+`"]
+[limits]
+memory = "100MB"
+wait = "9s"
+[[rule]]
+recipient = ["*"]
+action = "require"
+cipher = "aes256-gcm"
+kinds = ["ec", "rsa"]
+mixed = true
+`)
+	b, err := c.Build()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer b.Close()
+	rule := b.Gateway.Rules[0]
+	same(t, "memory for whole mails", b.Gateway.Memory, 50_000_000)
+	same(t, "wait", b.Gateway.Wait, 9*time.Second)
+	same(t, "rule", fmt.Sprint(rule.Cipher, rule.Kinds, rule.Mixed), "aes256-gcm [ec rsa] true")
+}

@@ -18,7 +18,8 @@ type form struct {
 
 // pick chooses, of an address's usable certificates, newest first, those that
 // his envelope is for: all of the first of the kinds for which there is any, and
-// at most five. A mailbox gets one object, whatever it has keys for.
+// at most five. A mailbox gets one object, whatever it has keys for. Of two that
+// a reader cannot tell apart the newer one counts.
 func pick(certs []cms.Recipient, rule Rule) ([]cms.Recipient, form) {
 	for _, kind := range rule.kinds() {
 		if own := ofKind(certs, kind); len(own) > 0 {
@@ -32,7 +33,7 @@ func pick(certs []cms.Recipient, rule Rule) ([]cms.Recipient, form) {
 func ofKind(certs []cms.Recipient, kind cms.Kind) []cms.Recipient {
 	var found []cms.Recipient
 	for _, c := range certs {
-		if c.Kind() == kind && len(found) < maxCerts {
+		if c.Kind() == kind && len(found) < maxCerts && !slices.ContainsFunc(found, c.Clashes) {
 			found = append(found, c)
 		}
 	}
@@ -81,8 +82,8 @@ func (f form) shares(g form) bool {
 
 func (f form) alone() bool { return f.kind != cms.RSA && f.kind != cms.EC }
 
-// share puts recipients into as few groups as need be, so that each can open the
-// envelope of his group. Each goes to the first group that has room for him.
+// share puts recipients into groups, so that each can open the envelope of his
+// group. Each goes to the first group that has room for him.
 func share(recipients []recipient) []Group {
 	var groups []Group
 next:
@@ -101,9 +102,26 @@ next:
 // admits says whether one more may share the envelope: everybody can open it with
 // him in it, or it is for his certificates anyhow.
 func (g Group) admits(r recipient) bool {
-	known := r.form.cipher == g.cipher()
-	for _, c := range r.certs {
-		known = known && slices.ContainsFunc(g.certs(), func(have cms.Recipient) bool { return have.Fingerprint() == c.Fingerprint() })
+	more := slices.DeleteFunc(slices.Clone(r.certs), g.has)
+	if len(more) == 0 && r.form.cipher == g.cipher() {
+		return true
 	}
-	return known || !slices.ContainsFunc(g, func(other recipient) bool { return !other.form.shares(r.form) })
+	for _, other := range g {
+		if !other.form.shares(r.form) || other.clashes(more) {
+			return false
+		}
+	}
+	return true
+}
+
+func (g Group) has(c cms.Recipient) bool {
+	return slices.ContainsFunc(g, func(r recipient) bool {
+		return slices.ContainsFunc(r.certs, func(have cms.Recipient) bool { return have.Fingerprint() == c.Fingerprint() })
+	})
+}
+
+// clashes: whoever publishes a certificate with the issuer and serial number of
+// another's would keep him from reading.
+func (r recipient) clashes(certs []cms.Recipient) bool {
+	return slices.ContainsFunc(certs, func(c cms.Recipient) bool { return slices.ContainsFunc(r.certs, c.Clashes) })
 }

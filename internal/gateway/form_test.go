@@ -3,10 +3,16 @@ package gateway
 import (
 	"bytes"
 	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"crypto/x509/pkix"
 	"encoding/asn1"
 	"errors"
 	"fmt"
 	"io"
+	"math/big"
 	"os"
 	"slices"
 	"strings"
@@ -145,8 +151,14 @@ func TestShare(t *testing.T) {
 		r.form.mixed = true
 		people[name+"+"] = r // under a rule with mixed = true
 	}
+	otherCipher := people["x"]
+	otherCipher.form.cipher = cms.AES128GCM
+	people["x, by another rule"] = otherCipher
+	one, two := clashing(t)
+	people["one"], people["two"] = one, two
 	for _, test := range []struct{ to, want string }{
 		{"rsa", "rsa"},
+		{"one two ec", "one ec / two"},
 		{"rsa rsa2", "rsa rsa2"},
 		{"ec ec2", "ec ec2"},
 		{"rsa ec rsa2 ec2", "rsa rsa2 / ec ec2"},
@@ -162,10 +174,12 @@ func TestShare(t *testing.T) {
 		{"x+ rsa+", "x+ / rsa+"},
 		{"m m2 rsa m", "m m / m2 / rsa"}, // the same mailbox twice
 		{"x x rsa rsa", "x x / rsa rsa"},
+		{"x x,_by_another_rule", "x / x, by another rule"}, // one certificate, two objects
 		{"", ""},
 	} {
 		var to []recipient
 		for name := range strings.FieldsSeq(test.to) {
+			name = strings.ReplaceAll(name, "_", " ")
 			r := people[name]
 			r.address = name
 			to = append(to, r)
@@ -181,6 +195,57 @@ func TestShare(t *testing.T) {
 		if strings.Join(got, " / ") != test.want {
 			t.Errorf("%q: %q, want %q", test.to, strings.Join(got, " / "), test.want)
 		}
+	}
+}
+
+// clashing makes two recipients whose certificates have the same issuer and serial
+// number.
+func clashing(t testing.TB) (one, two recipient) {
+	t.Helper()
+	for _, r := range []*recipient{&one, &two} {
+		key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		template := &x509.Certificate{SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: "bob"}, NotAfter: time.Now().Add(time.Hour)}
+		der, err := x509.CreateCertificate(rand.Reader, template, template, &key.PublicKey, key)
+		if err != nil {
+			t.Fatal(err)
+		}
+		to, err := cms.NewRecipient(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.certs, r.form = pick([]cms.Recipient{to}, Rule{})
+	}
+	return one, two
+}
+
+// Of an address's certificates with the same issuer and serial number, as a simple
+// tool makes them when one is renewed, the newer one counts.
+func TestPickClashing(t *testing.T) {
+	one, two := clashing(t)
+	got, _ := pick([]cms.Recipient{two.certs[0], one.certs[0]}, Rule{})
+	if len(got) != 1 || got[0].Fingerprint() != two.certs[0].Fingerprint() {
+		t.Errorf("%v, want %v", prints(got), prints(two.certs))
+	}
+}
+
+// Many recipients with large certificates are judged in no time: at each one the
+// others are looked at.
+func TestManyRecipientsWithOneCertificate(t *testing.T) {
+	r := wanting(t, "rsa", "")
+	var before []recipient
+	for i := range maxRecipients {
+		next := r
+		next.address = fmt.Sprintf("%d@example.net", i)
+		if reply := join(before, next); reply.Action != Accept {
+			t.Fatalf("recipient %d: %s", i, codes(reply))
+		}
+		before = append(before, next)
+	}
+	if n := len(share(before)); n != 1 {
+		t.Errorf("%d groups", n)
 	}
 }
 
@@ -249,6 +314,14 @@ func TestVeil(t *testing.T) {
 	}
 	if files, err := os.ReadDir(g.Spool); err != nil || len(files) > 0 {
 		t.Errorf("files with names: %v, %v", files, err)
+	}
+	again := begin(t, g, p.address)
+	defer again.Close()
+	again.EndHeader()
+	again.Write(body)
+	other, err := io.ReadAll(io.NewSectionReader(again.sealing.spool.file, 0, info.Size()))
+	if err != nil || len(other) != len(text) || bytes.Equal(other[:1000], text[:1000]) {
+		t.Errorf("the same mail is the same in another file: %v", err)
 	}
 	if v := m.End(t.Context()); !v.Encrypted {
 		t.Errorf("%+v", v)
@@ -330,10 +403,14 @@ func TestWaitForMemory(t *testing.T) {
 func TestLongerThanMemory(t *testing.T) {
 	g, p := gcmGateway(t, "ec")
 	g.Memory = 1 << 20
-	m := begin(t, g, p.address)
-	defer m.Close()
-	if v := send(t, m, header("To: bob@example.net"), make([]byte, 1<<20)); codes(v.Reply) != "552 5.3.4" || v.Reply.Action != Refuse {
-		t.Errorf("%+v", v)
+	most := 1<<20 - cms.SealOverhead - len("\r\n") // which is all that goes in front of this body
+	for size, want := range map[int]string{most: "250 2.1.5", most + 1: "552 5.3.4", 1 << 21: "552 5.3.4"} {
+		m := begin(t, g, p.address)
+		v := send(t, m, header("To: bob@example.net"), make([]byte, size))
+		if codes(v.Reply) != want || v.Encrypted != (size == most) {
+			t.Errorf("%d octets: %s, want %s", size, codes(v.Reply), want)
+		}
+		m.Close()
 	}
 }
 

@@ -11,12 +11,14 @@
 // Whatever goes wrong, and whatever nobody thought of, defers the mail: it
 // stays with whoever has it, and comes again. Nothing goes out in clear but by
 // a rule that says so. No plaintext is written anywhere, and none is kept in
-// memory but the header and the piece at hand.
+// memory but the header and the piece at hand; or all of the mail, where it is to
+// be encrypted with GCM.
 package gateway
 
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"sync"
@@ -282,6 +284,10 @@ func (m *Mail) prepare() {
 		m.watch(nil)
 		return
 	}
+	if len(groups) != 1 { // all who were accepted share one: see join
+		m.end(notSealed, fmt.Errorf("%d groups of recipients, and one copy", len(groups)))
+		return
+	}
 	m.sealing = m.gateway.newSealing()
 	if err := m.sealing.begin(m.gateway.Spool, groups[0]); err != nil {
 		m.end(notSealed, err)
@@ -352,7 +358,7 @@ func (m *Mail) End(ctx context.Context) Verdict {
 // sealed is the verdict on a mail that was encrypted.
 func (m *Mail) sealed(ctx context.Context) Verdict {
 	authenticated := m.sealing.group.cipher().Authenticated()
-	body, err := m.sealing.finish(ctx)
+	body, err := m.sealing.finish(ctx, Group(m.to).certs())
 	if err != nil {
 		return m.unsealed(err)
 	}

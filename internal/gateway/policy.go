@@ -71,15 +71,14 @@ type recipient struct {
 // join says whether one more recipient can share the mail with those accepted
 // before, the first of whom has decided what becomes of it.
 func join(before []recipient, next recipient) Reply {
-	all := append(slices.Clip(before), next)
 	switch {
 	case len(before) > 0 && before[0].plain != next.plain:
 		return anotherFate(next.address)
 	case next.plain:
 		return accepted
-	case len(next.certs) == 0, len(share(all)) > 1:
+	case len(next.certs) == 0, len(before) > 0 && !Group(before).admits(next):
 		return anotherForm(next.address)
-	case size(all) > maxEnvelope:
+	case size(append(slices.Clip(before), next)) > maxEnvelope:
 		return tooMany(next.address)
 	}
 	return accepted

@@ -73,13 +73,14 @@ func (s *sealing) Write(p []byte) (int, error) {
 }
 
 // finish returns the new body, which can be read until Close. It has read the
-// object back by then. With GCM it may have to wait.
-func (s *sealing) finish(ctx context.Context) (io.Reader, error) {
+// object back by then, and seen that it is for everybody whom the mail is for.
+// With GCM it may have to wait.
+func (s *sealing) finish(ctx context.Context, all []cms.Recipient) (io.Reader, error) {
 	object, ciphertext, err := s.seal(ctx)
 	if err != nil {
 		return nil, err
 	}
-	if err := object.Check(s.group.certs(), s.group.cipher(), s.size); err != nil {
+	if err := object.Check(all, s.group.cipher(), s.size); err != nil {
 		return nil, faultError{err}
 	}
 	return newBase64Reader(object.Reader(ciphertext)), nil

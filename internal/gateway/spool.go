@@ -27,6 +27,9 @@ type spool struct {
 
 // Write takes a piece of the mail.
 func (s *spool) Write(p []byte) (int, error) {
+	if s.veil != nil && s.memory.Cap() == 0 {
+		s.memory.Grow(spoolMemory) // in one place, to be wiped there
+	}
 	head := p[:min(len(p), spoolMemory-s.memory.Len())]
 	s.memory.Write(head)
 	rest := p[len(head):]
