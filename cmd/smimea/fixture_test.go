@@ -13,6 +13,7 @@ import (
 	"math/big"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -179,11 +180,13 @@ func (f *fixture) setup(env *testscript.Env) error {
 	return nil
 }
 
+var serial atomic.Int64
+
 // certificate is a template for a certificate that is valid for a year from the
 // day before the given time on.
 func certificate(name, address string, from time.Time) *x509.Certificate {
 	c := &x509.Certificate{
-		SerialNumber: big.NewInt(from.Unix()),
+		SerialNumber: big.NewInt(serial.Add(1)),
 		Subject:      pkix.Name{CommonName: name, Organization: []string{"Good Test"}},
 		NotBefore:    from.Add(-aDay),
 		NotAfter:     from.Add(364 * aDay),

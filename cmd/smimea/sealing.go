@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"cmp"
 	"fmt"
 	"io"
 	"os"
@@ -109,9 +108,7 @@ func (e encryption) direct(inside entity) (object, error) {
 	}
 	n := int64(head.Len()) + inside.size
 	return func(w io.Writer) error {
-		encoding := newRelay(w)
-		err := cms.Encrypt(encoding, io.MultiReader(&head, inside.body), n, e.to, e.cipher)
-		return cmp.Or(encoding.Close(), err)
+		return cms.Encrypt(w, io.MultiReader(&head, inside.body), n, e.to, e.cipher)
 	}, nil
 }
 
