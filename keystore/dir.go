@@ -143,18 +143,11 @@ func (d *Dir) now() time.Time {
 	return d.Now()
 }
 
-// Candidates returns the certificates for an address, in DER, usable or not.
+// Candidates returns the certificates for an address, in DER, usable or not. As
+// somebody else has to vouch for them, local parts in ASCII compare without case
+// (RFC 8550, Section 3).
 func (d *Dir) Candidates(a smimea.Address) [][]byte {
-	pins, mailbox := d.current(), mailboxOf(a)
-	found, ok := pins.by[mailbox]
-	if !ok {
-		found = pins.by[mailbox.wholeDomain()]
-	}
-	var certificates [][]byte
-	for _, p := range found {
-		certificates = append(certificates, p.DER)
-	}
-	return certificates
+	return d.current().find(mailboxOf(a).fold(), true)
 }
 
 func (d *Dir) certificates(address string) ([][]byte, error) {
@@ -162,7 +155,7 @@ func (d *Dir) certificates(address string) ([][]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	certificates := d.Candidates(a)
+	certificates := d.current().find(mailboxOf(a), false)
 	if certificates == nil {
 		return nil, ErrNotPinned
 	}

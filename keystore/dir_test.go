@@ -16,6 +16,8 @@ import (
 	"testing"
 
 	"smimea.example/internal/cms"
+
+	"smimea.example/smimea"
 )
 
 // directory writes files and returns where.
@@ -171,6 +173,34 @@ func TestDirRefusesToOpen(t *testing.T) {
 	}
 	if _, err := OpenDir(pipe); err == nil || !strings.Contains(err.Error(), "is not a file") {
 		t.Errorf("a pipe: %v", err)
+	}
+}
+
+// Of a candidate somebody else says whose it is, so letters in ASCII compare
+// without case. Of one that is pinned nobody else does.
+func TestDirCandidates(t *testing.T) {
+	mine := cert{emails: []string{"Alice@Example.org"}}.der(t)
+	d := open(t, directory(t, map[string][]byte{
+		"alice.pem": pemOf(mine),
+		"sato.pem":  pemOf(mine),
+		"index":     []byte("Alice@example.org alice.pem\nALICE@example.org alice.pem\nÉtienne@example.org sato.pem\n@example.com sato.pem\n"),
+	}))
+	for address, want := range map[string][2]int{ // candidates, pinned
+		"Alice@example.org":   {1, 1},
+		"alice@EXAMPLE.org":   {1, 0},
+		"Étienne@example.org": {1, 1},
+		"étienne@example.org": {0, 0},
+		"Bob@example.com":     {1, 1},
+		"bob@example.org":     {0, 0},
+	} {
+		a, err := smimea.ParseAddress(address)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pinned, _ := d.certificates(address)
+		if got := [2]int{len(d.Candidates(a)), len(pinned)}; got != want {
+			t.Errorf("%s: %v, want %v", address, got, want)
+		}
 	}
 }
 

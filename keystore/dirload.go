@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"unicode"
 
 	"smimea.example/smimea"
 )
@@ -32,6 +33,9 @@ type pins struct {
 	files []*Pinned // in the order of their names
 	index []indexLine
 	by    map[mailbox][]*Pinned
+
+	// folded is by, with local parts in ASCII in lower case.
+	folded map[mailbox][]*Pinned
 }
 
 // load reads a directory.
@@ -44,7 +48,7 @@ func load(path string) (*pins, error) {
 	if err != nil {
 		return nil, err
 	}
-	p := &pins{files, index, make(map[mailbox][]*Pinned)}
+	p := &pins{files: files, index: index, by: make(map[mailbox][]*Pinned), folded: make(map[mailbox][]*Pinned)}
 	if err := p.assign(path); err != nil {
 		return nil, err
 	}
@@ -130,7 +134,27 @@ func (p *pins) add(pinned *Pinned, m mailbox) {
 	if s := m.String(); !slices.Contains(pinned.For, s) {
 		pinned.For = append(pinned.For, s)
 		p.by[m] = append(p.by[m], pinned)
+		if m = m.fold(); !slices.Contains(p.folded[m], pinned) {
+			p.folded[m] = append(p.folded[m], pinned)
+		}
 	}
+}
+
+// find returns what is there for a mailbox, or else for its domain, in DER.
+func (p *pins) find(m mailbox, folded bool) [][]byte {
+	by := p.by
+	if folded {
+		by = p.folded
+	}
+	found, ok := by[m]
+	if !ok {
+		found = by[m.wholeDomain()]
+	}
+	var certificates [][]byte
+	for _, pinned := range found {
+		certificates = append(certificates, pinned.DER)
+	}
+	return certificates
 }
 
 // mailboxesIn returns whom a certificate names.
@@ -215,6 +239,14 @@ func mailboxOf(a smimea.Address) mailbox {
 		return mailbox{local: a.Local, domain: a.Domain} // an address literal
 	}
 	return mailbox{local: a.Local, domain: a.ASCIIDomain}
+}
+
+// fold is the same for all cases of a local part in ASCII.
+func (m mailbox) fold() mailbox {
+	if !strings.ContainsFunc(m.local, func(r rune) bool { return r > unicode.MaxASCII }) {
+		m.local = strings.ToLower(m.local)
+	}
+	return m
 }
 
 func (m mailbox) wholeDomain() mailbox { return mailbox{domain: m.domain, all: true} }

@@ -62,6 +62,9 @@ func (p Published) read(result smimea.Result) Keys {
 func (p Published) found(result smimea.Result) Keys {
 	keys := choose(result.Address, result.Certificates(), p.now(), p.CRLs)
 	keys.Expires = p.CRLs.until(p.now(), result.Answer.Expires)
+	if until := result.Until(); !until.IsZero() {
+		keys.Expires = earlier(keys.Expires, until)
+	}
 	if keys.Outcome == WeakOnly && !allUsable(result.Records) {
 		keys.Outcome = Unusable // algorithms are not all that is at fault
 	}

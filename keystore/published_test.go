@@ -2,6 +2,7 @@ package keystore
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"strings"
 	"testing"
@@ -103,6 +104,20 @@ func TestPublishedWithoutName(t *testing.T) {
 		keys := Published{Client: smimea.Client{Resolver: zone{}}}.Find(context.Background(), address)
 		if keys.Outcome != want || keys.Why == nil || !keys.Expires.IsZero() {
 			t.Errorf("Find(%q) = %v (%v) until %v", address, keys.Outcome, keys.Why, keys.Expires)
+		}
+	}
+}
+
+// A path ends with the first of its certificates, and so does the answer.
+func TestPublishedPathEnds(t *testing.T) {
+	soon := noon.Add(time.Hour)
+	root := newAuthority(t, "Root", nil, func(c *x509.Certificate) { c.NotAfter = soon })
+	mine := root.issue(t, 7)
+	p := Published{Client: smimea.Client{Trust: smimea.Trust{Roots: certificatesOf([]*authority{root})}}}
+	for usage, want := range map[uint8]time.Time{1: soon, 3: noon.AddDate(0, 0, 30)} {
+		keys := publish(t, p, smimea.Record{Usage: usage, Data: mine}.RDATA())
+		if keys.Outcome != Found || !keys.Expires.Equal(want) {
+			t.Errorf("usage %d: %v until %v, want %v", usage, keys.Outcome, keys.Expires, want)
 		}
 	}
 }

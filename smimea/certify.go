@@ -44,6 +44,10 @@ type Finding struct {
 	// word of this record.
 	Vouched [][]byte
 
+	// Until is when the first certificate ends of the paths by which it vouches.
+	// Zero: it takes no path.
+	Until time.Time
+
 	// Why explains a record that vouches for nothing.
 	Why error
 }
@@ -97,7 +101,9 @@ func Certify(address Address, records []Record, candidates [][]byte, trust Trust
 	j := newJudge(address, findings, candidates, trust)
 	for i := range findings {
 		if f := &findings[i]; f.Why == nil {
+			j.until = time.Time{}
 			j.decide(f)
+			f.Until = j.until
 		}
 	}
 	return findings

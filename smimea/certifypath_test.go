@@ -118,13 +118,19 @@ func TestNameConstraints(t *testing.T) {
 		{"rfc822Name outside", "alice@example.org", permitted("example.com"), cert{emails: []string{"alice@example.org"}}, "not permitted"},
 		{"rfc822Name excluded", "alice@example.org", func(c *x509.Certificate) { c.ExcludedEmailAddresses = []string{"example.org"} },
 			cert{emails: []string{"alice@example.org"}}, "excluded"},
+		{"the mailbox excluded", "alice@example.org", func(c *x509.Certificate) { c.ExcludedEmailAddresses = []string{"alice@example.org"} },
+			cert{emails: []string{"alice@example.org"}}, "excluded"},
+		{"the mailbox excluded, in other letters", "alice@example.org", func(c *x509.Certificate) { c.ExcludedEmailAddresses = []string{"alice@example.org"} },
+			cert{emails: []string{"Alice@example.org"}}, "may not speak for this address"},
 		{"rfc822Name and subject", "alice@example.org", permitted("example.org"),
 			cert{emails: []string{"alice@example.org"}, subject: inSubject("alice@example.org")}, ""},
 		{"subject within", "alice@example.org", permitted("example.org"), cert{subject: inSubject("alice@example.org")}, "cannot be checked"},
 		{"subject outside", "alice@example.org", permitted("example.com"), cert{subject: inSubject("alice@example.org")}, "cannot be checked"},
 		{"subject, and an rfc822Name of somebody else", "alice@example.org", permitted("example.com"),
 			cert{emails: []string{"bob@example.com"}, subject: inSubject("alice@example.org")}, "cannot be checked"},
-		{"subject, some excluded", "alice@example.org", func(c *x509.Certificate) { c.ExcludedEmailAddresses = []string{"example.com"} },
+		{"subject, some excluded", "alice@example.org", func(c *x509.Certificate) {
+			c.PermittedDNSDomainsCritical, c.ExcludedEmailAddresses = true, []string{"example.com"}
+		},
 			cert{subject: inSubject("alice@example.org")}, "cannot be checked"},
 		{"subject, no constraints", "alice@example.org", nil, cert{subject: inSubject("alice@example.org")}, ""},
 		{"subject, constraints for hosts", "alice@example.org", func(c *x509.Certificate) {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"smimea.example/smimea/dnssec"
 )
@@ -188,6 +189,18 @@ func (r Result) Unknown() error {
 		}
 	}
 	return nil
+}
+
+// Until is when the first certificate ends of the paths by which records vouch.
+// Zero: it takes no path.
+func (r Result) Until() time.Time {
+	var until time.Time
+	for _, f := range r.Records {
+		if len(f.Vouched) > 0 && !f.Until.IsZero() && (until.IsZero() || f.Until.Before(until)) {
+			until = f.Until
+		}
+	}
+	return until
 }
 
 func tooMuch(data [][]byte) error {

@@ -26,7 +26,8 @@ func newLookup() *cobra.Command {
 		Short: "Show the certificates that a domain publishes for an address",
 		Long: `Asks the DNS for the SMIMEA records of an address, checks the proof (DNSSEC),
 and says for each record what it is good for, and for each certificate whether a
-mail would be encrypted to it today. It asks once, for the address as it stands.
+mail would be encrypted to it today, if nobody has revoked it: "explain --config"
+asks the gateway's CRLs too. It asks once, for the address as it stands.
 
 Exit codes: 0 there is a certificate to encrypt to; 3 it is proven that there is
 none; 4 that could not be found out.`,

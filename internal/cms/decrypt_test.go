@@ -14,6 +14,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"testing"
 
@@ -336,6 +337,40 @@ func TestFlatten(t *testing.T) {
 		got, ok := flatten(c.ber)
 		if ok != (c.der != nil) || ok && !bytes.Equal(got, c.der) {
 			t.Errorf("%s: %x, %v", name, got, ok)
+		}
+	}
+}
+
+// Whatever comes, an error comes back, and what it takes goes by the length.
+func TestHostileObjects(t *testing.T) {
+	const size = 16 << 20
+	p := the(t, "p256")
+	huge := element(asn1.INTEGER, bytes.Repeat([]byte{0x7f}, 1<<20))
+	content := element(asn1.SEQUENCE, objectID(oidData), partAlgorithm, element(string0, make([]byte, 16)))
+	many := bytes.Repeat(element(field4, objectID(oidData), null()), size/15) // of a type that is nobody's
+	for name, object := range map[string][]byte{
+		"nested indefinite lengths":  bytes.Repeat([]byte{0x30, 0x80}, size/2),
+		"nested definite lengths":    bytes.Repeat([]byte{0x30, 0x84, 0x00, 0xff, 0xff, 0xff}, size/6),
+		"nested strings":             append([]byte{0x30, 0x80}, bytes.Repeat([]byte{0x24, 0x80}, size/2)...),
+		"an object in deep pieces":   nested(size / 8 / 1024),
+		"pieces of nothing":          envelopedOf(indefinite(field0, bytes.Repeat([]byte{4, 0}, size/2))),
+		"a length of everything":     append([]byte{0x30, 0x88, 0x7f, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 0xff}, make([]byte, 100)...),
+		"an integer of a megabyte":   contentInfo(oidEnvelopedData, huge, element(asn1.SET, partKey), content),
+		"a version of a megabyte":    contentInfo(oidEnvelopedData, integer(0), element(asn1.SET, element(asn1.SEQUENCE, huge)), content),
+		"a name of a megabyte":       contentInfo(oidEnvelopedData, integer(0), element(asn1.SET, element(asn1.OBJECT_IDENTIFIER, make([]byte, 1<<20))), content),
+		"a million empty recipients": contentInfo(oidEnvelopedData, integer(3), element(asn1.SET, many), content),
+		"zeros":                      make([]byte, size),
+	} {
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		got, err := Decrypt(object, p.cert(), p.key)
+		runtime.ReadMemStats(&after)
+		checkOutcome(t, got, err)
+		if err == nil {
+			t.Errorf("%s: opened", name)
+		}
+		if taken := after.TotalAlloc - before.TotalAlloc; taken > 8*size {
+			t.Errorf("%s: %d MB of memory", name, taken>>20)
 		}
 	}
 }
