@@ -165,18 +165,18 @@ func (e *envelope) checkCipher(c Cipher) error {
 
 // checkRecipients holds the recipients against those it is for.
 func checkRecipients(infos cryptobyte.String, to []Recipient, c Cipher) error {
-	missing := make(map[string]Recipient)
-	for _, r := range to {
-		missing[string(r.name)] = r
+	missing := make(map[string]*Recipient, len(to))
+	for i := range to {
+		missing[string(to[i].name)] = &to[i]
 	}
 	var before []byte
 	for k, err := range sealedKeys(infos) {
 		if err != nil {
 			return err
 		}
-		r, wanted := missing[string(k.name)]
+		r := missing[string(k.name)]
 		switch {
-		case !wanted:
+		case r == nil:
 			return errors.New("a recipient whom it is not for")
 		case !r.key.wrapped(k, c.keySize()):
 			return fmt.Errorf("a key of another form for %s", r.Fingerprint())

@@ -84,7 +84,7 @@ func NewRecipient(der []byte) (Recipient, error) {
 func (s sketch) publicKey(parsed any, able capabilities) (Kind, publicKey, error) {
 	switch key := parsed.(type) {
 	case *rsa.PublicKey:
-		return RSA, transportKey{key, able.oaep}, checkRSA(key)
+		return RSA, newTransportKey(key, able.oaep), checkRSA(key)
 	case *ecdsa.PublicKey:
 		point, err := checkEC(key)
 		return EC, agreementKey{point}, err

@@ -2,6 +2,7 @@ package cms
 
 import (
 	"bytes"
+	"cmp"
 	"crypto"
 	"crypto/rand"
 	"crypto/rsa"
@@ -17,6 +18,15 @@ import (
 type transportKey struct {
 	key  *rsa.PublicKey
 	oaep crypto.Hash // 0: PKCS #1 v1.5, the form that every reader opens
+	how  []byte      // KeyEncryptionAlgorithmIdentifier
+}
+
+func newTransportKey(key *rsa.PublicKey, oaep crypto.Hash) transportKey {
+	how := algorithmID(oidRSA, null()) // RFC 3370, Section 4.2.1: NULL, not absent
+	if oaep != 0 {
+		how = algorithmID(oidOAEP, oaepParameters(oaep))
+	}
+	return transportKey{key, oaep, how}
 }
 
 // wrap makes a KeyTransRecipientInfo.
@@ -25,20 +35,12 @@ func (k transportKey) wrap(name, cek []byte) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	return element(asn1.SEQUENCE, integer(0), name, k.how(), element(asn1.OCTET_STRING, encrypted)), nil
+	return element(asn1.SEQUENCE, integer(0), name, k.how, element(asn1.OCTET_STRING, encrypted)), nil
 }
 
 // wrapped implements publicKey.
 func (k transportKey) wrapped(s sealedKey, _ int) bool {
-	return s.kind == transported && s.version == 0 && bytes.Equal(s.how.raw, k.how()) && len(s.encrypted) == k.key.Size()
-}
-
-// how makes the KeyEncryptionAlgorithmIdentifier.
-func (k transportKey) how() []byte {
-	if k.oaep != 0 {
-		return algorithmID(oidOAEP, oaepParameters(k.oaep))
-	}
-	return algorithmID(oidRSA, null()) // RFC 3370, Section 4.2.1: NULL, not absent
+	return s.kind == transported && s.version == 0 && bytes.Equal(s.how.raw, k.how) && len(s.encrypted) == k.key.Size()
 }
 
 // encrypt makes the EncryptedKey.
@@ -72,17 +74,14 @@ func (s sketch) oaepKey(able capabilities) (Kind, publicKey, error) {
 	if err != nil {
 		return 0, nil, s.unsound(err)
 	}
-	k := transportKey{key, able.oaep}
-	if k.oaep == 0 {
-		k.oaep = crypto.SHA256
-	}
+	digest, ok := cmp.Or(able.oaep, crypto.SHA256), true
 	if !s.key.parameters.Empty() {
-		var ok bool
-		if k.oaep, ok = oaepDigest(s.key.parameters); !ok {
-			return 0, nil, unsupported("RSA-OAEP key with these parameters")
-		}
+		digest, ok = oaepDigest(s.key.parameters)
 	}
-	return RSA, k, checkRSA(key)
+	if !ok {
+		return 0, nil, unsupported("RSA-OAEP key with these parameters")
+	}
+	return RSA, newTransportKey(key, digest), checkRSA(key)
 }
 
 // oaepDigest reads RSAES-OAEP-params of the two sorts that we write: SHA-256 in

@@ -15,7 +15,8 @@
 //   - In this process beside its parts: the bare cipher over as many octets, and
 //     base64 lines of as many.
 //   - What one recipient more costs, beside encrypting one key.
-//   - What it costs to read an object back before it is let go.
+//   - Reading an object back before it is let go, beside all that the gateway does
+//     with a mail.
 //
 // For each it says whether the goal was met. The times depend on the machine and
 // on what else it does, so a goal that was missed is no failure: the exit code

@@ -19,7 +19,9 @@ import (
 	"time"
 
 	"smimea.example/internal/cms"
+	"smimea.example/internal/gateway"
 	"smimea.example/internal/message"
+	"smimea.example/keystore"
 	"smimea.example/tools/testnet"
 )
 
@@ -360,36 +362,78 @@ func (l *lab) wrap() (time.Duration, error) {
 
 func microseconds(d time.Duration) float64 { return d.Seconds() * 1e6 }
 
-// check compares a mail of 4 kB that is read back with one that is not.
+// check compares reading an object back with all of a mail's way through the
+// gateway, of which it is a part.
 func (l *lab) check(w io.Writer) error {
 	content := entity(4000)
 	to := []cms.Recipient{l.to}
-	once := func(read bool) timed {
-		return func() (time.Duration, error) {
-			const times = 2000
-			start := time.Now()
-			for range times {
-				writer, err := cms.NewWriter(io.Discard, to, cms.AES256CBC)
-				if err != nil {
-					return 0, err
-				}
-				writer.Write(content)
-				o, err := writer.Close()
-				if err == nil && read {
-					err = o.Check(to, cms.AES256CBC, int64(len(content)))
-				}
-				if err != nil {
-					return 0, err
-				}
-			}
-			return time.Since(start) / times, nil
-		}
-	}
-	a, b, ratio, err := l.compare(once(true), once(false))
+	writer, err := cms.NewWriter(io.Discard, to, cms.AES256CBC)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(w, "A mail of 4 kB takes %.1f µs, without being read back %.1f µs: ratio %.3f, %s.\n",
-		microseconds(a), microseconds(b), ratio, goal(ratio, 1.03))
+	writer.Write(content)
+	o, err := writer.Close()
+	if err != nil {
+		return err
+	}
+	check := often(func() error { return o.Check(to, cms.AES256CBC, int64(len(content))) })
+	a, b, ratio, err := l.compare(check, often(l.throughGateway(content)))
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(w, "Reading an object back takes %.1f µs, all of a mail of 4 kB in the gateway %.1f µs: ratio %.3f, %s.\n",
+		microseconds(a), microseconds(b), ratio, goal(ratio, 0.03))
 	return err
+}
+
+// often does something many times.
+func often(do func() error) timed {
+	return func() (time.Duration, error) {
+		const times = 2000
+		start := time.Now()
+		for range times {
+			if err := do(); err != nil {
+				return 0, err
+			}
+		}
+		return time.Since(start) / times, nil
+	}
+}
+
+// throughGateway sends a mail from its first recipient to its last octet.
+func (l *lab) throughGateway(body []byte) func() error {
+	const alice = "alice@example.org"
+	g := &gateway.Gateway{
+		Rules: []gateway.Rule{{Recipients: []string{"*"}, Action: gateway.Require}},
+		Keys:  onlyKey{l.to},
+		Spool: l.dir,
+	}
+	header := message.Header{
+		{Name: "From", Value: " bob@example.org"}, {Name: "To", Value: " " + alice}, {Name: "Subject", Value: " lunch"},
+		{Name: "Date", Value: " Wed, 25 Nov 2026 12:00:00 +0000"}, {Name: "Message-ID", Value: " <1@example.org>"},
+		{Name: "MIME-Version", Value: " 1.0"}, {Name: "Content-Type", Value: " text/plain; charset=utf-8"},
+	}
+	return func() error {
+		m := g.Begin(gateway.Sender{Address: "bob@example.org"})
+		defer m.Close()
+		m.Recipient(l.ctx, alice)
+		for _, f := range header {
+			m.Header(f)
+		}
+		m.EndHeader()
+		m.Write(body)
+		v := m.End(l.ctx)
+		if !v.Encrypted {
+			return errors.New(v.Reply.Text)
+		}
+		_, err := io.Copy(io.Discard, v.Body)
+		return err
+	}
+}
+
+// An onlyKey is everybody's.
+type onlyKey struct{ cms.Recipient }
+
+func (k onlyKey) Find(context.Context, string) keystore.Keys {
+	return keystore.Keys{Outcome: keystore.Found, Certs: []cms.Recipient{k.Recipient}}
 }
