@@ -74,8 +74,9 @@ func decodeBase64(r io.Reader, size int) ([]byte, bool) {
 	return nil, false
 }
 
-// envelopeIn reads the body of an encrypted message of no more than size octets. What its Content-Type says
-// is not asked: gateways and mailing lists make it application/octet-stream.
+// envelopeIn reads the body of an encrypted message of no more than size octets.
+// What its Content-Type says is not asked: gateways and mailing lists make it
+// application/octet-stream.
 func envelopeIn(h message.Header, body io.Reader, size int) ([]byte, error) {
 	if isBinary(h) {
 		return io.ReadAll(body)
