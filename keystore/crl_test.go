@@ -49,7 +49,7 @@ func TestCRLFaults(t *testing.T) {
 		{"an entry unknown and critical", ca.crl(t, revocation{serials: []int64{7}, ofEntries: critical(unknown)}), "1.2.3.4"},
 	} {
 		path := directory(t, map[string][]byte{"x.crl": test.content})
-		_, err := OpenCRLs(path, certificatesOf([]*authority{ca, muted}))
+		err := faultsOf(t, path, ca, muted)
 		if err == nil || !strings.Contains(err.Error(), test.want) || !strings.HasPrefix(err.Error(), filepath.Join(path, "x.crl")) {
 			t.Errorf("%s: %v, want %q", test.name, err, test.want)
 		}

@@ -36,36 +36,67 @@ const (
 // against its certificates, and they are used. Of several CRLs by the same key
 // and for the same purpose (IssuingDistributionPoint) the newest counts.
 //
+// A file that cannot be read or believed does not keep the others from counting
+// ([CRLs.Faults]). What it said before goes on to count. If it was never read,
+// nothing is known from it: certificates that no other file is about are used,
+// as where there is no CRL. To hold up all mail instead would give whoever can
+// spoil one file the whole gateway.
+//
 // A nil *CRLs knows of nothing revoked.
 type CRLs struct {
 	path        string
 	authorities []*x509.Certificate
 
-	mu    sync.RWMutex // guards lists; what it points to does not change
-	lists *lists
+	mu     sync.RWMutex // guards what follows; what they point to does not change
+	lists  *lists
+	faults []error
 }
 
 // OpenCRLs reads a directory. The authorities are the CAs whose CRLs count, those
-// under which one might be revoked and the ones above them. The error names the
-// file.
+// under which one might be revoked and the ones above them. It is an error that
+// the directory cannot be listed. Faulty files are none: ask [CRLs.Faults], and
+// tell somebody.
 func OpenCRLs(path string, authorities []*x509.Certificate) (*CRLs, error) {
-	c := &CRLs{path: path, authorities: authorities}
-	if err := c.Reload(); err != nil {
+	c := &CRLs{path: path, authorities: authorities, lists: &lists{}}
+	names, err := listFiles(path, maxCRLs, isCRLFile)
+	if err != nil {
 		return nil, err
 	}
+	c.load(names)
 	return c, nil
 }
 
-// Reload reads the directory again. On an error what was read before stays.
+// Reload reads the directory again. The error is all of [CRLs.Faults]. What a
+// faulty file said before stays; all that was read before stays if the directory
+// cannot be listed.
 func (c *CRLs) Reload() error {
-	lists, err := loadCRLs(c.path, c.authorities)
-	if err != nil {
-		return err
+	names, err := listFiles(c.path, maxCRLs, isCRLFile)
+	if err == nil {
+		return c.load(names)
 	}
+	err = fmt.Errorf("%w (what was read before still counts)", err)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.lists = lists
-	return nil
+	c.faults = []error{err}
+	return err
+}
+
+// load reads files of the directory.
+func (c *CRLs) load(names []string) error {
+	lists, faults := loadCRLs(c.path, names, c.authorities, c.current())
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.lists, c.faults = lists, faults
+	return errors.Join(faults...)
+}
+
+// Faults says what went wrong when the directory was read last: an error for each
+// file, in the order of their names, which says what counts instead; or the one
+// of the directory.
+func (c *CRLs) Faults() []error {
+	c.mu.RLock()
+	defer c.mu.RUnlock()
+	return slices.Clone(c.faults)
 }
 
 func (c *CRLs) current() *lists {
@@ -155,37 +186,69 @@ func (c *CRLs) until(now, most time.Time) time.Time {
 
 // lists is what a [CRLs] holds.
 type lists struct {
-	all []*crl            // in the order of the file names
-	by  map[string][]*crl // those that count, by the nameKey of their issuer
+	all    []*crl            // in the order of the file names
+	by     map[string][]*crl // those that count, by the nameKey of their issuer
+	octets map[string]int64  // of each file that was read, by its name
 }
 
-// loadCRLs reads a directory.
-func loadCRLs(path string, authorities []*x509.Certificate) (*lists, error) {
-	names, err := listFiles(path, maxCRLs, isCRLFile)
-	if err != nil {
-		return nil, err
-	}
+// loadCRLs reads files of a directory. Of those that are faulty it takes what
+// they said before.
+func loadCRLs(path string, names []string, authorities []*x509.Certificate, before *lists) (found *lists, faults []error) {
 	known := signersOf(authorities)
-	found := &lists{by: make(map[string][]*crl)}
-	left := int64(maxAllCRLs)
+	found = &lists{by: make(map[string][]*crl), octets: make(map[string]int64)}
+	left, spare := int64(maxAllCRLs), int64(maxAllCRLs) // for what is new, and what is not
 	for _, name := range names {
-		file := filepath.Join(path, name)
-		content, err := readFile(file, min(maxCRL, left))
-		if err != nil {
-			return nil, err
+		read, octets, err := readCRLFile(filepath.Join(path, name), left, known)
+		if err == nil {
+			left -= octets
+			found.add(name, read, octets)
+			continue
 		}
-		left -= int64(len(content))
-		read, err := readCRLs(content, known)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+		octets, ok := before.octets[name]
+		if !ok || octets > spare {
+			faults = append(faults, fmt.Errorf("%w (nothing in it counts: certificates that no other CRL is about are used)", err))
+			continue
 		}
-		for _, l := range read {
-			l.File = name
-		}
-		found.all = append(found.all, read...)
+		spare -= octets
+		found.add(name, before.of(name), octets)
+		faults = append(faults, fmt.Errorf("%w (what it said before still counts)", err))
 	}
 	found.sort()
-	return found, nil
+	return found, faults
+}
+
+// readCRLFile also says how long the file is, which is at most left.
+func readCRLFile(file string, left int64, known map[string][]*x509.Certificate) (read []*crl, octets int64, err error) {
+	content, err := readFile(file, min(maxCRL, left))
+	if err != nil {
+		return nil, 0, err
+	}
+	if read, err = readCRLs(content, known); err != nil {
+		return nil, 0, fmt.Errorf("%s: %w", file, err)
+	}
+	return read, int64(len(content)), nil
+}
+
+// add adds what a file holds.
+func (ls *lists) add(name string, read []*crl, octets int64) {
+	ls.octets[name] = octets
+	for _, l := range read {
+		l.File = name
+		ls.all = append(ls.all, l)
+	}
+}
+
+// of returns what a file held. They are copies, since which of them count may
+// change.
+func (ls *lists) of(name string) []*crl {
+	var held []*crl
+	for _, l := range ls.all {
+		if l.File == name {
+			c := *l
+			held = append(held, &c)
+		}
+	}
+	return held
 }
 
 // sort finds out which lists count.

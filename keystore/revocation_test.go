@@ -8,6 +8,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/asn1"
 	"encoding/pem"
+	"errors"
 	"math/big"
 	"os"
 	"path/filepath"
@@ -113,10 +114,20 @@ func (ca *authority) crl(t testing.TB, r revocation) []byte {
 func openCRLs(t *testing.T, files map[string][]byte, authorities ...*authority) *CRLs {
 	t.Helper()
 	c, err := OpenCRLs(directory(t, files), certificatesOf(authorities))
+	if err != nil || len(c.Faults()) > 0 {
+		t.Fatal(err, c.Faults())
+	}
+	return c
+}
+
+// faultsOf opens a directory whose files may be faulty.
+func faultsOf(t *testing.T, path string, authorities ...*authority) error {
+	t.Helper()
+	c, err := OpenCRLs(path, certificatesOf(authorities))
 	if err != nil {
 		t.Fatal(err)
 	}
-	return c
+	return errors.Join(c.Faults()...)
 }
 
 func certificatesOf(authorities []*authority) []*x509.Certificate {
@@ -214,7 +225,7 @@ func TestCRLsBounds(t *testing.T) {
 	if err := os.Truncate(large, maxCRL+1); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := OpenCRLs(path, nil); err == nil {
+	if err := faultsOf(t, path, ca); err == nil || !strings.Contains(err.Error(), "b.crl: is larger than") {
 		t.Error("a file that is too large is read")
 	}
 	// All together may not be too much either. What stands around PEM is no matter.
@@ -228,11 +239,11 @@ func TestCRLsBounds(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	if _, err := OpenCRLs(all, certificatesOf([]*authority{ca})); err == nil || !strings.Contains(err.Error(), "e.pem: is larger than") {
+	if err := faultsOf(t, all, ca); err == nil || !strings.Contains(err.Error(), "e.pem: is larger than") {
 		t.Errorf("five files that are too large together: %v", err)
 	}
 	os.Remove(filepath.Join(all, "e.pem"))
-	if _, err := OpenCRLs(all, certificatesOf([]*authority{ca})); err != nil {
+	if err := faultsOf(t, all, ca); err != nil {
 		t.Errorf("four of them: %v", err)
 	}
 	var serials []int64
@@ -278,6 +289,101 @@ func TestCRLsReload(t *testing.T) {
 	}
 	if all := c.List(); len(all) != 1 || all[0].File != "ca.crl" || all[0].Issuer != "CN=CA" || all[0].Revoked != 1 || all[0].Outdone {
 		t.Errorf("List = %+v", all)
+	}
+}
+
+// A faulty file hides neither what others say nor what it said itself.
+func TestCRLsFaultyFile(t *testing.T) {
+	ca, other := newAuthority(t, "CA", nil), newAuthority(t, "Other", nil)
+	path := directory(t, map[string][]byte{"ca.crl": ca.crl(t, revocation{}), "other.crl": other.crl(t, revocation{serials: []int64{8}})})
+	authorities := certificatesOf([]*authority{ca, other})
+	c, err := OpenCRLs(path, authorities)
+	if err != nil || c.Faults() != nil {
+		t.Fatal(err, c.Faults())
+	}
+	write := func(name string, content []byte) {
+		t.Helper()
+		if err := os.WriteFile(filepath.Join(path, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	wantFaults := func(step string, err error, c *CRLs, want ...string) {
+		t.Helper()
+		faults := c.Faults()
+		good := len(faults) == len(want)
+		for i := 0; good && i < len(want); i++ {
+			good = strings.HasPrefix(faults[i].Error(), path) && strings.Contains(faults[i].Error(), want[i]) && err != nil && strings.Contains(err.Error(), want[i])
+		}
+		if !good || (err != nil) != (len(want) > 0) {
+			t.Errorf("%s: %v, faults %v, want %q", step, err, faults, want)
+		}
+	}
+	revoked := func(step string, c *CRLs, of *authority, number int64, want bool) {
+		t.Helper()
+		if err := c.Check(of.issue(t, number), noon); (err != nil) != want {
+			t.Errorf("%s: number %d of %v: %v, revoked: %v", step, number, of.Subject, err, want)
+		}
+	}
+	const kept, nothing = "(what it said before still counts)", "(nothing in it counts: "
+
+	write("ca.crl", ca.crl(t, revocation{begins: -6, serials: []int64{7}}))
+	write("other.crl", []byte("half a fi"))
+	write("third.crl", []byte("hello"))
+	for range 2 { // what was kept once is kept again
+		err := c.Reload()
+		wantFaults("two faulty files", err, c, "other.crl: holds no CRL of version 2 that could be read "+kept, "third.crl: holds no CRL of version 2 that could be read "+nothing)
+		revoked("a new CRL beside them", c, ca, 7, true)
+		revoked("what one said before", c, other, 8, true)
+	}
+	if all := c.List(); len(all) != 2 || all[0].File != "ca.crl" || all[1].File != "other.crl" {
+		t.Errorf("List = %+v", all)
+	}
+
+	// A daemon that starts now has nothing from before.
+	fresh, err := OpenCRLs(path, authorities)
+	if err != nil {
+		t.Fatal(err)
+	}
+	wantFaults("at start", errors.Join(fresh.Faults()...), fresh, "other.crl: holds no CRL of version 2 that could be read "+nothing, "third.crl: ")
+	revoked("at start", fresh, ca, 7, true)
+	revoked("at start, in the faulty file", fresh, other, 8, false)
+
+	// What is kept gives way to what is newer, and goes with its file.
+	write("third.crl", other.crl(t, revocation{begins: -6}))
+	wantFaults("a newer one in another file", c.Reload(), c, "other.crl: ")
+	revoked("a newer one in another file", c, other, 8, false)
+	os.Remove(filepath.Join(path, "third.crl"))
+	wantFaults("the newer one is gone", c.Reload(), c, "other.crl: ")
+	revoked("the newer one is gone", c, other, 8, true)
+	os.Remove(filepath.Join(path, "other.crl"))
+	wantFaults("no faulty file", c.Reload(), c)
+	revoked("no faulty file", c, other, 8, false)
+
+	if err := os.RemoveAll(path); err != nil {
+		t.Fatal(err)
+	}
+	if err := c.Reload(); !errors.Is(err, os.ErrNotExist) || len(c.Faults()) != 1 || !strings.Contains(err.Error(), "what was read before still counts") {
+		t.Errorf("no directory: %v, faults %v", err, c.Faults())
+	}
+	revoked("no directory", c, ca, 7, true)
+}
+
+// Who holds what was looked up before sees no change in it.
+func TestCRLsReloadLeavesTheOldAlone(t *testing.T) {
+	ca := newAuthority(t, "CA", nil)
+	path := directory(t, map[string][]byte{"a.crl": ca.crl(t, revocation{})})
+	c, err := OpenCRLs(path, certificatesOf([]*authority{ca}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	before := c.current()
+	for name, content := range map[string][]byte{"a.crl": nil, "b.crl": ca.crl(t, revocation{begins: -6})} {
+		if err := os.WriteFile(filepath.Join(path, name), content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := c.Reload(); err == nil || before.all[0].Outdone || !c.List()[0].Outdone {
+		t.Errorf("%v, before %+v, now %+v", err, before.all[0].CRL, c.List())
 	}
 }
 

@@ -24,6 +24,9 @@ func (r *report) keys(set config.Keys, found config.Certificates, now time.Time)
 	r.authorities("intermediates", set.Intermediates, found.Intermediates, now)
 	switch {
 	case found.CRLs != nil:
+		for _, fault := range found.CRLs.Faults() {
+			r.fail("crls: %v", fault)
+		}
 		r.crls(set.CRLs, found.CRLs.List(), now)
 	case found.Roots != nil:
 		r.warn("crls: there are none, so that nobody sees that a certificate is revoked (set keys.crls to a directory that is kept fresh)")

@@ -185,6 +185,20 @@ func TestReloadKeys(t *testing.T) {
 	d.waitFor(`"msg":"reading the candidates; the old ones stay in force"`)
 	d.waitFor(`"msg":"read the CRLs","number":2`) // whatever becomes of the candidates
 	d.waitFor(`the CRL old.crl ended on`)
+	f.write("crls/old.crl", "X509 CRL", []byte("half a"))
+	d.signal(syscall.SIGHUP)
+	d.waitFor(`old.crl: holds no CRL of version 2 that could be read`)
+}
+
+// One bad file does not keep the daemon from starting, and is told of.
+func TestStartWithAFaultyCRL(t *testing.T) {
+	f := newKeyFiles(t)
+	f.crl("ca.crl", -time.Hour, time.Hour)
+	f.write("crls/other.crl", "X509 CRL", []byte("half a"))
+	d := startDaemonWith(t, fmt.Sprintf("[dns]\nupstreams = [\"127.0.0.1:9\"]\n[keys]\nroots = %q\ncrls = %q\n",
+		filepath.Join(f.dir, "root.pem"), filepath.Join(f.dir, "crls"))+neverRule)
+	d.signal(syscall.SIGHUP)
+	d.waitFor(`"msg":"reading the CRLs; revoked certificates may be used"`)
 }
 
 func TestCheckTellsOfKeys(t *testing.T) {
@@ -206,7 +220,9 @@ func TestCheckTellsOfKeys(t *testing.T) {
 		t.Errorf("roots and a CRL that ends soon:\n%s", out)
 	}
 	f.write("crls/ca.crl", "CERTIFICATE", f.ca.Raw)
-	if out := check(); !strings.Contains(out, "error: "+settings+": keys.crls: ") || !strings.Contains(out, "ca.crl: holds a certificate, not a CRL") {
+	f.crl("b.crl", -time.Hour, time.Hour)
+	if out := check(); !strings.Contains(out, "\nerror: crls: "+filepath.Join(f.dir, "crls", "ca.crl")+": holds a certificate, not a CRL (nothing in it counts") ||
+		!strings.Contains(out, "\nok: crls: 1 CRL in ") {
 		t.Errorf("a certificate in the place of a CRL:\n%s", out)
 	}
 }

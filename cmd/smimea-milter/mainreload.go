@@ -31,7 +31,7 @@ func reloadAll(house *config.Built, log *slog.Logger) {
 	}
 	reloadOne(log, "pinned certificates", house.Pinned)
 	reloadOne(log, "candidates", house.Candidates)
-	reloadOne(log, "CRLs", house.CRLs)
+	reloadCRLs(house.CRLs, log)
 	tellOfCRLs(house.CRLs, time.Now(), log)
 	house.Forget()
 }
@@ -52,11 +52,21 @@ func reloadOne[E any, D interface {
 	log.Info("read the "+what, "number", len(directory.List()))
 }
 
-// tellOfCRLs warns of those that say nothing any more: mail to whom they might be
-// about is deferred.
+// reloadCRLs reads their directory. What went wrong is for tellOfCRLs.
+func reloadCRLs(crls *keystore.CRLs, log *slog.Logger) {
+	if crls != nil && crls.Reload() == nil {
+		log.Info("read the CRLs", "number", len(crls.List()))
+	}
+}
+
+// tellOfCRLs tells of files that could not be read, and warns of CRLs that say
+// nothing any more: mail to whom they might be about is deferred.
 func tellOfCRLs(crls *keystore.CRLs, now time.Time, log *slog.Logger) {
 	if crls == nil {
 		return
+	}
+	for _, fault := range crls.Faults() {
+		log.Error("reading the CRLs; revoked certificates may be used", "why", fault.Error(), "try", "smimea-milter -check")
 	}
 	for _, crl := range crls.List() {
 		if err := crl.Err(now); err != nil && !crl.Outdone {
