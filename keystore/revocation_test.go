@@ -387,6 +387,48 @@ func TestCRLsReloadLeavesTheOldAlone(t *testing.T) {
 	}
 }
 
+// A CA with a new key makes newer lists under it. What it revoked under the old
+// one stays revoked.
+func TestCRLsOfTwoKeys(t *testing.T) {
+	old, rolled := newAuthority(t, "CA", nil), newAuthority(t, "CA", nil)
+	c := openCRLs(t, map[string][]byte{
+		"old.crl": old.crl(t, revocation{begins: -9, serials: []int64{7}}),
+		"new.crl": rolled.crl(t, revocation{begins: -1}),
+	}, old, rolled)
+	if err := c.Check(old.issue(t, 7), noon); err == nil || isUnknown(err) {
+		t.Errorf("on the old key's list: %v", err)
+	}
+	for _, l := range c.List() {
+		if l.Outdone {
+			t.Errorf("%s is outdone by another key's", l.File)
+		}
+	}
+}
+
+// The clock of a CA may be a little ahead.
+func TestCRLErrAtItsBounds(t *testing.T) {
+	l := CRL{File: "ca.crl", ThisUpdate: noon, NextUpdate: noon.Add(time.Hour)}
+	for after, good := range map[time.Duration]bool{
+		-6 * time.Minute: false, -5 * time.Minute: true, -4 * time.Minute: true, 0: true,
+		time.Hour: true, time.Hour + time.Second: false, time.Hour + 4*time.Minute: false,
+	} {
+		if err := l.Err(noon.Add(after)); (err == nil) != good {
+			t.Errorf("%v after it begins: %v, want good: %v", after, err, good)
+		}
+	}
+}
+
+func TestSerialKey(t *testing.T) {
+	seen := make(map[string]int64)
+	for _, n := range []int64{-256, -7, -1, 0, 1, 7, 256} {
+		key := serialKey(big.NewInt(n))
+		if other, ok := seen[key]; ok {
+			t.Errorf("%d and %d are one", n, other)
+		}
+		seen[key] = n
+	}
+}
+
 func TestNoCRLs(t *testing.T) {
 	var c *CRLs
 	if err := c.Check([]byte("no certificate"), noon); err != nil {
