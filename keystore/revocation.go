@@ -132,6 +132,11 @@ const skew = 5 * time.Minute
 
 func day(t time.Time) string { return t.UTC().Format(time.DateOnly) }
 
+// Covers says whether a CRL that counts is by a CA.
+func (c *CRLs) Covers(ca *x509.Certificate) bool {
+	return c != nil && len(c.current().by[nameKey(ca.RawSubject)]) > 0
+}
+
 // List returns the CRLs, in the order of the file names.
 func (c *CRLs) List() []CRL {
 	var all []CRL

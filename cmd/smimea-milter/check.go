@@ -59,11 +59,15 @@ func (r *report) everything(path string) {
 	house, err := settings.Build()
 	if err != nil {
 		r.fail("%s: %v", path, err)
-		return
+		without := *settings
+		without.Keys = config.Keys{} // which are what is mostly at fault
+		if house, err = without.Build(); err != nil {
+			return
+		}
 	}
 	defer house.Close()
-	r.ok("%s: %d rules", path, len(settings.Rules))
-	r.keys(settings.Keys, house.Certificates, time.Now())
+	r.ok("%s: %s", path, count(len(settings.Rules), "rule"))
+	r.keys(settings.Keys, house.Certificates, time.Now()) // says nothing of what was not read
 	for _, upstream := range settings.DNS.Upstreams {
 		r.upstream(settings, upstream)
 	}

@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"crypto/x509"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"smimea.example/internal/config"
@@ -16,9 +19,11 @@ const soon = 48 * time.Hour
 func (r *report) keys(set config.Keys, found config.Certificates, now time.Time) {
 	if found.Pinned != nil {
 		r.ok("pinned: %s in %s", count(len(found.Pinned.List()), "certificate"), set.Pinned)
+		r.certificates("pinned", found.Pinned.List(), now)
 	}
 	if found.Candidates != nil {
 		r.ok("candidates: %s in %s", count(len(found.Candidates.List()), "certificate"), set.Candidates)
+		r.certificates("candidates", found.Candidates.List(), now)
 	}
 	r.authorities("roots", set.Roots, found.Roots, now)
 	r.authorities("intermediates", set.Intermediates, found.Intermediates, now)
@@ -28,8 +33,44 @@ func (r *report) keys(set config.Keys, found config.Certificates, now time.Time)
 			r.fail("crls: %v", fault)
 		}
 		r.crls(set.CRLs, found.CRLs.List(), now)
+		r.uncovered(found.CRLs, slices.Concat(found.Roots, found.Intermediates), now)
 	case found.Roots != nil:
 		r.warn("crls: there are none, so that nobody sees that a certificate is revoked (set keys.crls to a directory that is kept fresh)")
+	}
+}
+
+// certificates warns of those that cannot be used today.
+func (r *report) certificates(what string, all []keystore.Pinned, now time.Time) {
+	const most = 10
+	n := 0
+	for _, p := range all {
+		_, _, err := keystore.Usable("", p.DER, now)
+		if err == nil {
+			continue
+		}
+		if n++; n <= most {
+			r.warn("%s: %s cannot be used: %v", what, p.File, err)
+		}
+	}
+	if n > most {
+		r.warn("%s: and %d more cannot be used", what, n-most)
+	}
+}
+
+// uncovered warns of CAs that no CRL is by.
+func (r *report) uncovered(crls *keystore.CRLs, cas []*x509.Certificate, now time.Time) {
+	const most = 3
+	var names []string
+	for _, ca := range cas {
+		if !crls.Covers(ca) && !now.After(ca.NotAfter) {
+			names = append(names, name(cmp.Or(ca.Subject.CommonName, ca.Subject.String())))
+		}
+	}
+	if n := len(names); n > most {
+		names = append(names[:most], fmt.Sprintf("and %d more", n-most))
+	}
+	if len(names) > 0 {
+		r.warn("crls: none is by %s: what these revoke is not seen", strings.Join(names, ", "))
 	}
 }
 

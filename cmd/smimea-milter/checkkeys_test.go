@@ -225,4 +225,43 @@ func TestCheckTellsOfKeys(t *testing.T) {
 		!strings.Contains(out, "\nok: crls: 1 CRL in ") {
 		t.Errorf("a certificate in the place of a CRL:\n%s", out)
 	}
+	// What else there is, is looked at all the same.
+	if err := os.WriteFile(filepath.Join(f.dir, "root.pem"), []byte("half a"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if out := check(); !strings.Contains(out, "error: "+settings+": keys.roots: ") || !strings.Contains(out, "\nok: "+settings+": 1 rule\n") ||
+		!strings.Contains(out, "\nerror: upstream ") || !strings.Contains(out, "\nok: socket ") {
+		t.Errorf("roots that cannot be read:\n%s", out)
+	}
+}
+
+// What will never do what somebody may hope of it.
+func TestCheckKeysInVain(t *testing.T) {
+	f := newKeyFiles(t)
+	out := func(now time.Time) string {
+		t.Helper()
+		crls, err := keystore.OpenCRLs(filepath.Join(f.dir, "crls"), []*x509.Certificate{f.ca})
+		if err != nil {
+			t.Fatal(err)
+		}
+		alice, err := keystore.OpenDir(filepath.Join(f.dir, "alice"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var text bytes.Buffer
+		r := &report{w: &text}
+		r.keys(config.Keys{}, config.Certificates{Candidates: alice, Roots: []*x509.Certificate{f.ca}, CRLs: crls}, now)
+		return text.String()
+	}
+	const uncovered = `warning: crls: none is by "House CA": what these revoke is not seen`
+	if got := out(time.Now()); !strings.Contains(got, uncovered) || strings.Contains(got, "cannot be used") {
+		t.Errorf("a CA without a CRL:\n%s", got)
+	}
+	f.crl("ca.crl", -time.Hour, 100*time.Hour)
+	if got := out(time.Now()); strings.Contains(got, "none is by") {
+		t.Errorf("a CA with a CRL:\n%s", got)
+	}
+	if got := out(time.Now().AddDate(0, 1, 0)); !strings.Contains(got, "warning: candidates: alice.pem cannot be used: expired on ") {
+		t.Errorf("an expired candidate:\n%s", got)
+	}
 }
