@@ -57,10 +57,13 @@ func (r *report) certificates(what string, all []keystore.Pinned, now time.Time)
 	}
 }
 
-// uncovered warns of CAs that no CRL is by.
+// uncovered warns of CAs that no CRL is by, where there are CRLs of others.
 func (r *report) uncovered(crls *keystore.CRLs, cas []*x509.Certificate, now time.Time) {
 	const most = 3
 	var names []string
+	if len(crls.List()) == 0 {
+		return
+	}
 	for _, ca := range cas {
 		if !crls.Covers(ca) && !now.After(ca.NotAfter) {
 			names = append(names, name(cmp.Or(ca.Subject.CommonName, ca.Subject.String())))
