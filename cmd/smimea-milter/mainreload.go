@@ -36,12 +36,8 @@ func reloadAll(house *config.Built, log *slog.Logger) {
 	house.Forget()
 }
 
-// reloadOne reads a directory; nil means that there is none.
-func reloadOne[E any, D interface {
-	*T
-	Reload() error
-	List() []E
-}, T any](log *slog.Logger, what string, directory D) {
+// reloadOne reads a directory of certificates; nil means that there is none.
+func reloadOne(log *slog.Logger, what string, directory *keystore.Dir) {
 	if directory == nil {
 		return
 	}
