@@ -12,7 +12,9 @@ import (
 )
 
 // issuerAndSerial reads what a CRL knows a certificate by, of one too that
-// crypto/x509 cannot read. The serial is a serialKey.
+// crypto/x509 cannot read. The serial is a serialKey. It asks for less than
+// [cms.IsCertificate] does: crypto/x509, which builds the paths, takes some that
+// cms does not.
 func issuerAndSerial(der []byte) (issuer []byte, serial string, ok bool) {
 	input := cryptobyte.String(der)
 	var certificate, tbs, name cryptobyte.String
