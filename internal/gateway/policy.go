@@ -118,7 +118,7 @@ func (g Group) cipher() cms.Cipher { return g[0].form.cipher }
 func group(recipients []recipient, header message.Header) ([]Group, Reply) {
 	names := distinct(recipients)
 	if len(names) < 2 {
-		return []Group{recipients}, accepted
+		return share(recipients), accepted
 	}
 	visible, err := header.Visible()
 	if err != nil {
@@ -127,7 +127,7 @@ func group(recipients []recipient, header message.Header) ([]Group, Reply) {
 	if hidden := without(names, visible); len(hidden) > 0 {
 		return nil, sendSeparately(hidden)
 	}
-	return []Group{recipients}, accepted
+	return share(recipients), accepted
 }
 
 // distinct returns the addresses of the recipients, each mailbox once.
