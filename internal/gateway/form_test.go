@@ -424,7 +424,7 @@ func TestFault(t *testing.T) {
 	defer m.Close()
 	m.EndHeader()
 	m.Write([]byte("hello\r\n"))
-	m.sealing.group[0].certs = []cms.Recipient{other.to} // who was meant, and is not in it
+	m.to[0].certs = []cms.Recipient{other.to} // who was meant, and is not in it
 	v := m.End(t.Context())
 	if codes(v.Reply) != "451 4.3.0" || v.Reply.Action != Defer || v.Fault == nil || v.Body != nil || v.Encrypted {
 		t.Errorf("%+v", v)
