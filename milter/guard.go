@@ -202,9 +202,17 @@ func (c *guardedConn) next() error {
 	if !c.arrived(cmd) {
 		return io.EOF
 	}
+	if cmd == cmdQuit && c.last != cmdAbort {
+		c.buf = append(slices.Clone(abortFrame), c.buf...)
+	}
 	c.last, c.rest = cmd, c.buf
 	return nil
 }
+
+// abortFrame is put before a Quit, which the library tells nobody of: an MTA that
+// takes its leave is another thing than one that has died. Postfix sends one by
+// itself.
+var abortFrame = []byte{0, 0, 0, 1, cmdAbort}
 
 // read reads one frame of bounded length in bounded time. Its memory grows
 // with what arrives, not with what is promised.

@@ -20,32 +20,32 @@ type header struct {
 	number map[string]int // of fields of such a name, by the name in lower case
 }
 
-var strayBlank = gateway.Reply{Action: gateway.Refuse, Code: 550, Status: "5.6.0",
-	Text: "a header field of this mail has a blank before its colon; correct it"}
-
-// countFields counts fields by their names. It is not ok if one of these has a
-// blank before its colon: obsolete (RFC 5322, Section 4.5), and the protocol has
-// no way to delete such a field.
-func countFields(names []string) (h header, ok bool) {
+// countFields counts fields by their names.
+func countFields(names []string) (h header) {
 	h.number = make(map[string]int)
 	for _, name := range names {
-		if strings.ContainsAny(name, " \t") {
-			return header{}, false
-		}
 		key := strings.ToLower(name)
 		if h.number[key] == 0 {
 			h.names = append(h.names, name)
 		}
 		h.number[key]++
 	}
-	return h, true
+	return h
 }
 
 // rewrite makes the mail at the MTA that of the verdict, and returns the length
-// of its new body. It reads that for as long as ctx lasts.
-func (h header) rewrite(ctx context.Context, m dj.Modifier, v gateway.Verdict) (int64, error) {
-	if err := h.replace(m, v.Header); err != nil {
+// of its new body, if it has one. It reads that for as long as ctx lasts.
+func rewrite(ctx context.Context, m dj.Modifier, v gateway.Verdict) (int64, error) {
+	for _, to := range v.Removes {
+		if err := m.DeleteRecipient(to); err != nil {
+			return 0, err
+		}
+	}
+	if err := countFields(v.Replaces).replace(m, v.Header); err != nil {
 		return 0, err
+	}
+	if !v.Encrypted {
+		return 0, nil
 	}
 	return replaceBody(ctx, m, v.Body)
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"sync/atomic"
 	"time"
 
 	dj "github.com/d--j/go-milter"
@@ -17,7 +18,7 @@ import (
 // defers its mail.
 const (
 	version = 6
-	actions = dj.OptAddHeader | dj.OptChangeHeader | dj.OptChangeBody
+	actions = dj.OptAddHeader | dj.OptChangeHeader | dj.OptChangeBody | dj.OptRemoveRcpt
 
 	// Without the space behind the colon a header field cannot be moved into
 	// the envelope as it was.
@@ -44,6 +45,7 @@ type Server struct {
 
 	begin    func(gateway.Sender) mail // a test's way in
 	progress time.Duration             // between two signs of life at the end of a message
+	draining *atomic.Bool              // connections are being closed
 }
 
 func init() {
@@ -88,6 +90,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 
 // stop drains, and in the end closes what did not finish in time.
 func (s *Server) stop(server *dj.Server, g *guard) error {
+	s.draining.Store(true)
 	g.drain()
 	ctx, cancel := context.WithTimeout(context.Background(), s.Drain)
 	defer cancel()
@@ -100,6 +103,7 @@ func (s *Server) stop(server *dj.Server, g *guard) error {
 
 func (s *Server) withDefaults() *Server {
 	t := *s
+	t.draining = new(atomic.Bool)
 	if t.Log == nil {
 		t.Log = slog.Default()
 	}
@@ -129,7 +133,7 @@ func orDefault(d *time.Duration, value time.Duration) {
 func (s *Server) negotiate(mta, _ uint32, mtaActions, _ dj.OptAction, mtaProtocol, _ dj.OptProtocol, _ dj.DataSize) (uint32, dj.OptAction, dj.OptProtocol, dj.DataSize, error) {
 	err := errors.Join(
 		lacking("milter protocol version 6", mta >= version),
-		lacking("changing headers and body", mtaActions&actions == actions),
+		lacking("changing headers, body and recipients", mtaActions&actions == actions),
 		lacking("header values with their leading space", mtaProtocol&required == required),
 	)
 	if err != nil {

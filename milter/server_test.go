@@ -29,11 +29,13 @@ type fakeMail struct {
 	fields message.Header
 	body   bytes.Buffer
 	closed int
+
+	accepted int // how often it was told so
 }
 
 var accept = gateway.Reply{Action: gateway.Accept}
 
-func (m *fakeMail) Recipient(ctx context.Context, address string) gateway.Reply {
+func (m *fakeMail) Recipient(ctx context.Context, address, options string) gateway.Reply {
 	if m.recipient != nil {
 		return m.recipient(ctx, address)
 	}
@@ -46,7 +48,7 @@ func (m *fakeMail) Header(f message.Field) {
 	m.fields = append(m.fields, f)
 }
 
-func (m *fakeMail) EndHeader() gateway.Reply {
+func (m *fakeMail) EndHeader(string) gateway.Reply {
 	if m.endHeader != nil {
 		return m.endHeader()
 	}
@@ -69,8 +71,17 @@ func (m *fakeMail) End(ctx context.Context) gateway.Verdict {
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	v.Replaces = m.fields.Replaced()
+	if v.Encrypted {
+		v.Replaces = m.fields.Replaced()
+	}
 	return v
+}
+
+func (m *fakeMail) Accepted() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.accepted++
+	return nil
 }
 
 func (m *fakeMail) Fates() []gateway.Fate { return m.fates }
@@ -218,8 +229,9 @@ func TestNegotiation(t *testing.T) {
 		ok       bool
 	}{
 		{"Postfix and Sendmail", 0x1ff, 0x1fffff, true},
-		{"just what is needed", mta.OptAddHeader | mta.OptChangeHeader | mta.OptChangeBody, mta.OptHeaderLeadingSpace, true},
+		{"just what is needed", mta.OptAddHeader | mta.OptChangeHeader | mta.OptChangeBody | mta.OptRemoveRcpt, mta.OptHeaderLeadingSpace, true},
 		{"no leading space", 0x1ff, 0xfffff, false},
+		{"no change of the recipients", mta.OptAddHeader | mta.OptChangeHeader | mta.OptChangeBody, 0x1fffff, false},
 		{"no change of the body", mta.OptAddHeader | mta.OptChangeHeader, 0x1fffff, false},
 		{"nothing", 0, 0, false},
 	} {

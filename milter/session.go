@@ -17,11 +17,12 @@ import (
 
 // mail is what a session needs of a [gateway.Mail]: a test's way in.
 type mail interface {
-	Recipient(ctx context.Context, address string) gateway.Reply
+	Recipient(ctx context.Context, address, options string) gateway.Reply
 	Header(f message.Field)
-	EndHeader() gateway.Reply
+	EndHeader(queueID string) gateway.Reply
 	Write(p []byte) (int, error)
 	End(ctx context.Context) gateway.Verdict
+	Accepted() error
 	Fates() []gateway.Fate
 	Close()
 }
@@ -36,6 +37,10 @@ type session struct {
 	client string       // name and address of the MTA's client, for the log
 	pickup bool         // see gateway.Sender
 	tx     *transaction // nil between mails
+
+	// accepted is the last mail, if the MTA was told that it is accepted and has
+	// not been heard of since. Should it die now, the mail comes again.
+	accepted mail
 }
 
 // A transaction is one mail, from MAIL to the answer at its end.
@@ -75,6 +80,7 @@ var errOrder = errors.New("milter: command out of order")
 // another client.
 func (s *session) NewConnection(dj.Modifier) (err error) {
 	defer s.caught("new connection", &err)
+	s.goesOn()
 	s.abandon()
 	s.client, s.pickup = "", false
 	return nil
@@ -98,10 +104,14 @@ func (s *session) Connect(host, _ string, port uint16, addr string, _ dj.Modifie
 // MailFrom begins a mail. MTAs do not always say that the last one has been
 // given up. The library has taken the angle brackets off, here and in RcptTo;
 // pickup sends none.
-func (s *session) MailFrom(from, _ string, m dj.Modifier) (resp *dj.Response, err error) {
+func (s *session) MailFrom(from, options string, m dj.Modifier) (resp *dj.Response, err error) {
 	defer s.caught("mail", &err)
+	s.goesOn()
 	s.abandon()
-	sender := gateway.Sender{Address: from, Pickup: s.pickup}
+	if m.Get(dj.MacroDaemonName) == ResubmitDaemon {
+		return dj.RespAccept, nil
+	}
+	sender := gateway.Sender{Address: from, Options: options, Pickup: s.pickup}
 	s.tx = &transaction{
 		mail:   s.server.begin(sender),
 		record: record{started: time.Now(), client: s.client, sender: sender},
@@ -110,15 +120,33 @@ func (s *session) MailFrom(from, _ string, m dj.Modifier) (resp *dj.Response, er
 	return dj.RespContinue, nil
 }
 
+// ResubmitDaemon is the name of the MTA's listener for copies, as the macro
+// {daemon_name} has it: what comes by it was here before. Only the MTA's own
+// settings give that name, and the listener is for this machine alone.
+const ResubmitDaemon = "smimea-resubmit"
+
+// goesOn is called when the MTA is heard of again after it has been told that a
+// mail is accepted.
+func (s *session) goesOn() {
+	m := s.accepted
+	if m == nil {
+		return
+	}
+	s.accepted = nil
+	if err := m.Accepted(); err != nil {
+		s.server.Log.Error("milter: the journal", "why", err.Error())
+	}
+}
+
 // RcptTo has the gateway judge a recipient.
-func (s *session) RcptTo(to, _ string, m dj.Modifier) (resp *dj.Response, err error) {
+func (s *session) RcptTo(to, options string, m dj.Modifier) (resp *dj.Response, err error) {
 	defer s.caught("rcpt", &err)
 	tx := s.tx
 	if tx == nil || tx.stage != inEnvelope {
 		return nil, errOrder
 	}
 	tx.record.see(m)
-	reply, err := s.judge(tx, to)
+	reply, err := s.judge(tx, to, options)
 	tx.record.fates = append(tx.record.fates, gateway.Fate{Address: to, Reply: reply, Why: err})
 	switch {
 	case err != nil:
@@ -132,7 +160,7 @@ func (s *session) RcptTo(to, _ string, m dj.Modifier) (resp *dj.Response, err er
 // judge asks for a reply, and does not wait for it longer than an MTA does:
 // Sendmail gives a milter 10 seconds. A look-up that is late has spoiled the
 // whole mail, since its outcome can be told to nobody any more.
-func (s *session) judge(tx *transaction, to string) (gateway.Reply, error) {
+func (s *session) judge(tx *transaction, to, options string) (gateway.Reply, error) {
 	if tx.answer != nil {
 		return *tx.answer, nil
 	}
@@ -140,7 +168,7 @@ func (s *session) judge(tx *transaction, to string) (gateway.Reply, error) {
 	done := make(chan judgement, 1)
 	go func() {
 		defer cancel()
-		done <- s.recipient(ctx, tx.mail, to)
+		done <- s.recipient(ctx, tx.mail, to, options)
 	}()
 	select {
 	case j := <-done:
@@ -162,9 +190,9 @@ type judgement struct {
 	err   error // a panic
 }
 
-func (s *session) recipient(ctx context.Context, m mail, to string) (j judgement) {
+func (s *session) recipient(ctx context.Context, m mail, to, options string) (j judgement) {
 	defer s.caught("recipient", &j.err)
-	j.reply = m.Recipient(ctx, to)
+	j.reply = m.Recipient(ctx, to, options)
 	return j
 }
 
@@ -193,7 +221,7 @@ func (s *session) Headers(m dj.Modifier) (resp *dj.Response, err error) {
 	tx.record.see(m)
 	tx.stage = inBody
 	if tx.answer == nil {
-		if reply := tx.mail.EndHeader(); reply.Action != gateway.Accept {
+		if reply := tx.mail.EndHeader(tx.record.queue); reply.Action != gateway.Accept {
 			tx.answer = &reply
 		}
 	}
@@ -238,26 +266,30 @@ func (s *session) EndOfMessage(m dj.Modifier) (resp *dj.Response, err error) {
 		s.server.Log.Error("milter: the gateway made a mistake, and let nothing out; tell its authors",
 			"queue_id", tx.record.queue, "why", verdict.Fault.Error())
 	}
+	if verdict.Trouble != nil {
+		s.server.Log.Error("milter: handing over copies", "queue_id", tx.record.queue, "why", verdict.Trouble.Error())
+	}
 	switch {
 	case verdict.Reply.Action != gateway.Accept:
+		return s.finish(verdict.Reply), nil
 	case tx.cut:
 		return nil, errors.New("milter: accepted without its whole body")
-	case verdict.Encrypted:
-		return s.replace(ctx, m, verdict)
 	}
-	return s.finish(verdict.Reply), nil
+	return s.carryOut(ctx, m, verdict)
 }
 
-// replace makes the mail at the MTA that of the verdict.
-func (s *session) replace(ctx context.Context, m dj.Modifier, v gateway.Verdict) (*dj.Response, error) {
-	old, ok := countFields(v.Replaces)
-	if !ok {
-		return s.finish(strayBlank), nil
-	}
+// carryOut makes the mail at the MTA that of a verdict that accepts.
+func (s *session) carryOut(ctx context.Context, m dj.Modifier, v gateway.Verdict) (*dj.Response, error) {
 	record := &s.tx.record
-	record.encrypted = true
+	record.encrypted = v.Encrypted
+	s.accepted = s.tx.mail
+	if v.Nobody {
+		s.finish(v.Reply)
+		return dj.RespDiscard, nil
+	}
 	var err error
-	if record.out, err = old.rewrite(ctx, m, v); err != nil {
+	if record.out, err = rewrite(ctx, m, v); err != nil {
+		s.accepted = nil
 		s.server.Log.Error("milter: replacing the message", "queue_id", record.queue, "why", err.Error())
 		return nil, err
 	}
@@ -297,14 +329,18 @@ func (s *session) showLife(ctx context.Context, giveUp func(), m dj.Modifier) {
 // Abort gives the mail up. Postfix sends one after the end of a mail, too.
 func (s *session) Abort(dj.Modifier) (err error) {
 	defer s.caught("abort", &err)
+	s.goesOn()
 	s.abandon()
 	return nil
 }
 
-// Cleanup ends the connection.
+// Cleanup ends the connection. If that was our wish the MTA lives.
 func (s *session) Cleanup(dj.Modifier) {
 	var err error
 	defer s.caught("cleanup", &err)
+	if s.server.draining.Load() {
+		s.goesOn()
+	}
 	s.abandon()
 }
 

@@ -557,34 +557,6 @@ func TestTwoMails(t *testing.T) {
 	}
 }
 
-// What cannot be replaced is not encrypted; it does no harm to a mail that
-// passes as it is.
-func TestHeaderThatCannotBeReplaced(t *testing.T) {
-	for _, tt := range []struct {
-		name         string
-		field, value string
-		encrypted    bool
-		wantCode     mta.ActionCode
-		wantSMTP     int
-	}{
-		{name: "blank before the colon", field: "Content-Type ", value: " text/plain", encrypted: true, wantCode: mta.ActReplyCode, wantSMTP: 550},
-		{name: "blank before the colon, in plain", field: "Content-Type ", value: " text/plain", wantCode: mta.ActAccept},
-		{name: "blank before a colon that stays", field: "Subject ", value: " x", encrypted: true, wantCode: mta.ActAccept},
-	} {
-		h := serve(t, &Server{}, func(m *fakeMail) {
-			if tt.encrypted {
-				m.end = func(context.Context) gateway.Verdict { return encrypted(strings.NewReader("MIIB")) }
-			}
-		})
-		s := h.dial()
-		h.send(s, tt.field, tt.value)
-		changes, act, err := s.End()
-		if err != nil || act.Code != tt.wantCode || act.SMTPCode != tt.wantSMTP || act.SMTPCode != 0 && len(changes) > 0 {
-			t.Errorf("%s: %v, %v, %d changes", tt.name, act, err, len(changes))
-		}
-	}
-}
-
 // What became of a mail that did not come to its end.
 func TestResultWithoutAnEnd(t *testing.T) {
 	for _, tt := range []struct {

@@ -108,6 +108,10 @@ func open(path string) (*process, error) {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
 	p := &process{settings: settings, house: house}
+	if err := house.OpenJournal(settings.Resubmit.Journal); err != nil {
+		p.close()
+		return nil, err
+	}
 	if p.listeners, err = listen(settings.Listen); err != nil {
 		p.close()
 		return nil, err

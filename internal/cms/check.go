@@ -30,10 +30,13 @@ func (o Object) Check(to []Recipient, c Cipher, content int64) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("cms: written badly: %w", err)
+		return fmt.Errorf("%w: %w", ErrFault, err)
 	}
 	return nil
 }
+
+// ErrFault is in what [Object.Check] complains of: a mistake of this package.
+var ErrFault = errors.New("cms: written badly")
 
 // checkLengths asks a Scanner.
 func (o Object) checkLengths(c Cipher, content int64) error {

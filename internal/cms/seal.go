@@ -47,7 +47,8 @@ func Seal(content []byte, to []Recipient, c Cipher) (Object, error) {
 // known it needs no spool: with CBC it takes the same memory whatever the
 // number, with GCM it holds the content in memory. For the recipients the same
 // holds as for [NewWriter]. Content of another length is an error, and what has
-// been written by then is of no use.
+// been written by then is of no use. An object that [Object.Check] finds fault
+// with is not written at all.
 func Encrypt(out io.Writer, content io.Reader, n int64, to []Recipient, c Cipher) error {
 	if n < 0 || n > maxObject {
 		return fmt.Errorf("cms: content of %d octets, at most %d are taken", n, maxObject)
@@ -60,6 +61,9 @@ func Encrypt(out io.Writer, content io.Reader, n int64, to []Recipient, c Cipher
 		return err
 	}
 	object := w.around(c.length(n), nil)
+	if err := object.Check(to, c, n); err != nil {
+		return err
+	}
 	if _, err := out.Write(object.Head); err != nil {
 		return err
 	}
@@ -79,6 +83,9 @@ func encryptWhole(out io.Writer, content io.Reader, n int64, to []Recipient, c C
 		return err
 	}
 	object, err := Seal(whole, to, c)
+	if err == nil {
+		err = object.Check(to, c, n)
+	}
 	if err != nil {
 		return err
 	}

@@ -1,11 +1,13 @@
 package config
 
 import (
+	"encoding/pem"
 	"fmt"
 	"os"
 	"slices"
 	"strings"
 
+	"smimea.example/internal/cms"
 	"smimea.example/internal/gateway"
 	"smimea.example/keystore"
 	"smimea.example/smimea/dnssec"
@@ -24,8 +26,26 @@ type Built struct {
 	close     func()
 }
 
-// Close ends what is being asked, and closes the connections to the resolvers.
-func (b *Built) Close() { b.close() }
+// OpenJournal opens the journal of copies, if copies are made: only one process
+// can have it. Whoever gives the gateway mail needs it.
+func (b *Built) OpenJournal(path string) (err error) {
+	if b.Gateway.Resubmit == nil {
+		return nil
+	}
+	if b.Gateway.Resubmit.Journal, err = gateway.OpenJournal(path); err != nil {
+		return fmt.Errorf("resubmit.journal: %w", err)
+	}
+	return nil
+}
+
+// Close ends what is being asked, and closes the connections to the resolvers and
+// the journal.
+func (b *Built) Close() {
+	b.close()
+	if r := b.Gateway.Resubmit; r != nil && r.Journal != nil {
+		r.Journal.Close()
+	}
+}
 
 // Forget forgets what the DNS published: it was judged by candidates and CRLs
 // that have changed.
@@ -48,23 +68,78 @@ func (c *Config) Build() (*Built, error) {
 		Source: certificates.published(resolver),
 		Budget: budget,
 	}
+	rules, err := c.builtRules()
+	if err != nil {
+		resolver.Close()
+		return nil, err
+	}
 	keys := keystore.Chain{published}
 	if certificates.Pinned != nil {
 		keys = keystore.Chain{certificates.Pinned, published}
 	}
 	return &Built{
 		Gateway: &gateway.Gateway{
-			Rules:  c.gatewayRules(),
-			Keys:   keys,
-			Budget: budget,
-			Memory: c.Limits.Memory.Octets / 2,
-			Wait:   c.Limits.Wait.Duration,
+			Rules:    rules,
+			Keys:     keys,
+			Budget:   budget,
+			Memory:   c.Limits.Memory.Octets / 2,
+			Wait:     c.Limits.Wait.Duration,
+			Resubmit: c.resubmission(),
+			Shadow:   c.Mode == "shadow",
 		},
 		Resolver:     resolver,
 		Certificates: certificates,
 		published:    published,
 		close:        resolver.Close,
 	}, nil
+}
+
+// builtRules are the gateway's rules with the archives that they name.
+func (c *Config) builtRules() ([]gateway.Rule, error) {
+	rules := c.gatewayRules()
+	for i, r := range c.Rules {
+		if r.Archive == "" {
+			continue
+		}
+		archive, err := readArchive(r.Archive)
+		if err != nil {
+			return nil, fmt.Errorf("rule %d: archive: %w", i+1, err)
+		}
+		rules[i].Archive = archive
+	}
+	return rules, nil
+}
+
+// readArchive wants an RSA key: that is the one kind beside which every reader
+// finds its own.
+func readArchive(path string) (cms.Recipient, error) {
+	data, err := os.ReadFile(path)
+	if err != nil {
+		return cms.Recipient{}, err
+	}
+	if block, _ := pem.Decode(data); block != nil {
+		data = block.Bytes
+	}
+	archive, err := cms.NewRecipient(data)
+	switch {
+	case err != nil:
+		return cms.Recipient{}, fmt.Errorf("%s: %w", path, err)
+	case archive.Kind() != cms.RSA:
+		return cms.Recipient{}, fmt.Errorf("%s: the key is of kind %s, which would lock old mail programs out of every envelope; take a certificate with an RSA key", path, archive.Kind())
+	}
+	return archive, nil
+}
+
+// resubmission is the way for copies, without its journal.
+func (c *Config) resubmission() *gateway.Resubmission {
+	if c.Resubmit.Address == "" {
+		return nil
+	}
+	return &gateway.Resubmission{
+		Address: c.Resubmit.hostPort(),
+		Copies:  c.Limits.Copies,
+		Octets:  c.Limits.CopiesSize.Octets,
+	}
 }
 
 func (d DNS) resolver() (*dnssec.Validator, error) {

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -19,7 +20,9 @@ const (
 	minTry         = 100 * time.Millisecond
 	maxConnections = 10_000
 	maxWait        = 3 * time.Minute // a mail's end may take four
+	maxCopies      = 1000
 	minMemory      = 64e6
+	minCopiesSize  = 1e6
 	maxMemory      = 1e12
 )
 
@@ -27,6 +30,8 @@ const (
 func (c *Config) check() error {
 	return errors.Join(
 		c.checkListen(),
+		c.checkMode(),
+		c.Resubmit.check(),
 		c.DNS.check(),
 		c.Limits.check(),
 		c.Metrics.check(),
@@ -49,6 +54,31 @@ func (c *Config) checkListen() error {
 	}
 	return errors.Join(faults...)
 }
+
+func (c *Config) checkMode() error {
+	if c.Mode != "enforce" && c.Mode != "shadow" {
+		return fmt.Errorf(`mode = %q is unknown: write "enforce" or "shadow"`, c.Mode)
+	}
+	return nil
+}
+
+// check wants the address to be of this machine. What goes there may be in
+// clear, and whoever can send to it gets around the gateway.
+func (r Resubmit) check() error {
+	if r.Address == "" {
+		return nil
+	}
+	at, err := netip.ParseAddrPort(r.hostPort())
+	if err != nil || !at.Addr().Unmap().IsLoopback() || at.Port() == 0 {
+		return fmt.Errorf(`resubmit.address = %q: write a loopback address and a port, as in "inet:127.0.0.1:10026"`, r.Address)
+	}
+	if !filepath.IsAbs(r.Journal) {
+		return fmt.Errorf("resubmit.journal = %q: write the whole path of a file, as in \"/var/lib/smimea/journal.db\"", r.Journal)
+	}
+	return nil
+}
+
+func (r Resubmit) hostPort() string { return strings.TrimPrefix(r.Address, "inet:") }
 
 // isHostPort takes Postfix's spelling, host:port, and Sendmail's, port@host.
 func isHostPort(s string) bool {
@@ -93,15 +123,22 @@ func (l *Limits) check() error {
 	if l.Connections < 1 || l.Connections > maxConnections {
 		faults = append(faults, fmt.Errorf("limits.connections = %d: write a number from 1 to %d", l.Connections, maxConnections))
 	}
-	return errors.Join(append(faults, l.Memory.check("limits.memory"), within("limits.wait", l.Wait, time.Second, maxWait))...)
+	if l.Copies < 1 || l.Copies > maxCopies {
+		faults = append(faults, fmt.Errorf("limits.copies = %d: write a number from 1 to %d", l.Copies, maxCopies))
+	}
+	return errors.Join(append(faults,
+		l.Memory.check("limits.memory", minMemory, "64MB"),
+		l.CopiesSize.check("limits.copies_size", minCopiesSize, "1MB"),
+		within("limits.wait", l.Wait, time.Second, maxWait))...)
 }
 
-func (s Size) check(setting string) error {
+// check wants a size of at least so many octets, in words.
+func (s Size) check(setting string, least int64, words string) error {
 	switch {
 	case s.wrong != "":
 		return fmt.Errorf(`%s = %q is not a size: write a number and its unit, in quotes, as in "256MB"`, setting, s.wrong)
-	case s.Octets < minMemory || s.Octets > maxMemory:
-		return fmt.Errorf(`%s is %d octets: write a size from "64MB" to "1000GB"`, setting, s.Octets)
+	case s.Octets < least || s.Octets > maxMemory:
+		return fmt.Errorf(`%s is %d octets: write a size from %q to "1000GB"`, setting, s.Octets, words)
 	}
 	return nil
 }
@@ -137,13 +174,34 @@ func (c *Config) checkRules() error {
 }
 
 func (r Rule) check() error {
-	return errors.Join(checkAction(r.Action), checkSender(r.Sender), checkCipher(r.Cipher), checkKinds(r.Kinds), r.checkUse())
+	return errors.Join(checkAction(r.Action), checkSender(r.Sender), checkCipher(r.Cipher), checkKinds(r.Kinds),
+		checkBcc(r.Bcc), r.checkMark(), r.checkUse())
 }
 
 // checkUse complains of what has no meaning where nothing is encrypted.
 func (r Rule) checkUse() error {
-	if r.Action == "never" && (r.Cipher != "" || r.Kinds != nil || r.Mixed) {
-		return errors.New(`cipher, kinds and mixed say how to encrypt, and action = "never" does not: remove them, or write action = "require"`)
+	if r.Action == "never" && (r.Cipher != "" || r.Kinds != nil || r.Mixed || r.Archive != "" || r.Bcc != "") {
+		return errors.New(`cipher, kinds, mixed, archive and bcc say how to encrypt, and action = "never" does not: remove them, or write action = "require"`)
+	}
+	return nil
+}
+
+func checkBcc(bcc string) error {
+	if bcc != "" && bcc != "alone" && bcc != "together" {
+		return fmt.Errorf(`bcc = %q is unknown: write "alone" or "together"`, bcc)
+	}
+	return nil
+}
+
+func (r Rule) checkMark() error {
+	if r.SenderMayDecline == "" {
+		return nil
+	}
+	if r.Action != "require" {
+		return fmt.Errorf(`sender_may_decline belongs to action = "require", which it softens: remove it from action = %q`, r.Action)
+	}
+	if _, err := gateway.ParseMark(r.SenderMayDecline); err != nil {
+		return fmt.Errorf("sender_may_decline: %w", err)
 	}
 	return nil
 }
@@ -176,13 +234,13 @@ func checkKinds(kinds []string) error {
 func checkAction(action string) error {
 	switch action {
 	case "":
-		return errors.New(`there is no action: write action = "require" or action = "never"`)
-	case "protect", "prefer":
-		return fmt.Errorf(`action = %q is not built yet: write "require" or "never"`, action)
-	case "require", "never":
+		return errors.New(`there is no action: write action = "require", "prefer" or "never"`)
+	case "protect":
+		return errors.New(`action = "protect" is not built yet, since the gateway cannot tell whether the way to a recipient is protected: write "require", or "prefer" where mail may go in clear`)
+	case "require", "prefer", "never":
 		return nil
 	}
-	return fmt.Errorf(`action = %q is unknown: write "require" or "never"`, action)
+	return fmt.Errorf(`action = %q is unknown: write "require", "prefer" or "never"`, action)
 }
 
 // checkSender: an empty list would be nobody to some, and everybody to others.

@@ -40,10 +40,16 @@ type Config struct {
 	// which Debian's chrooted smtpd and cleanup can reach.
 	Listen []string `toml:"listen"`
 
+	// Mode is "enforce", or "shadow": everything is done and logged as if, and no
+	// mail is changed, refused or deferred. Default: enforce.
+	Mode string `toml:"mode"`
+
 	DNS    DNS    `toml:"dns"`
 	Keys   Keys   `toml:"keys"`
 	Rules  []Rule `toml:"rule"`
 	Limits Limits `toml:"limits"`
+
+	Resubmit Resubmit `toml:"resubmit"`
 
 	Metrics Metrics `toml:"metrics"`
 }
@@ -109,7 +115,8 @@ type Rule struct {
 	// everybody.
 	Sender []string `toml:"sender"`
 
-	// Action is "require" (encrypted, or not at all) or "never" (as it is).
+	// Action is "require" (encrypted, or not at all), "prefer" (encrypted, or as it
+	// is where there is proven to be no certificate) or "never" (as it is).
 	Action string `toml:"action"`
 
 	// Cipher is for recipients whose certificates do not say what they can read
@@ -125,6 +132,34 @@ type Rule struct {
 	// Mixed lets recipients with RSA and with EC keys share an envelope, which
 	// mail programs of before 2024 cannot open. Default: false.
 	Mixed bool `toml:"mixed"`
+
+	// Archive is the file of a certificate with an RSA key, in PEM or DER, that
+	// every envelope of this rule is for, too. Default: none.
+	Archive string `toml:"archive"`
+
+	// Bcc is "alone" (each recipient in neither To nor Cc gets an envelope for
+	// himself) or "together" (such recipients of this rule share one, which names
+	// them to one another). Default: alone.
+	Bcc string `toml:"bcc"`
+
+	// SenderMayDecline is a mark by which a sender lets a mail go in clear to
+	// recipients for whom there is proven to be no certificate, under "require":
+	// "X-Header: value", or "subject: [tag]". Without it the mail is refused. It is
+	// taken off. Default: none, so that such recipients are refused.
+	SenderMayDecline string `toml:"sender_may_decline"`
+}
+
+// Resubmit is the table [resubmit]: the way for copies of a mail whose recipients
+// cannot share one.
+type Resubmit struct {
+	// Address is a listener of the mail server on this machine that does not ask
+	// the gateway: "inet:127.0.0.1:10026". Default: none, so that such recipients
+	// must be written to separately.
+	Address string `toml:"address"`
+
+	// Journal is the file that remembers who has got his copy of a mail that
+	// failed. Default: /var/lib/smimea/journal.db.
+	Journal string `toml:"journal"`
 }
 
 // Limits is the table [limits].
@@ -141,6 +176,14 @@ type Limits struct {
 	// Wait is how long such a mail waits for its share of the memory, and how long
 	// mails in flight may take when the daemon is told to stop. Default: 60s.
 	Wait Duration `toml:"wait"`
+
+	// Copies is how many copies of one mail may be handed over to the mail server,
+	// and of all mails at a time. Default: 100.
+	Copies int `toml:"copies"`
+
+	// CopiesSize is how long the copies of one mail may be together, as it is
+	// before it is encrypted. Default: 1GB.
+	CopiesSize Size `toml:"copies_size"`
 }
 
 // Metrics is the table [metrics].
@@ -242,7 +285,15 @@ func defaults() *Config {
 			Try:          Duration{Duration: 2 * time.Second},
 			Budget:       Duration{Duration: maxBudget},
 		},
-		Limits: Limits{Connections: 200, Memory: Size{Octets: 256e6}, Wait: Duration{Duration: time.Minute}},
+		Limits: Limits{
+			Connections: 200,
+			Memory:      Size{Octets: 256e6},
+			Wait:        Duration{Duration: time.Minute},
+			Copies:      100,
+			CopiesSize:  Size{Octets: 1e9},
+		},
+		Mode:     "enforce",
+		Resubmit: Resubmit{Journal: "/var/lib/smimea/journal.db"},
 	}
 }
 
@@ -280,14 +331,7 @@ func message(e *toml.DecodeError) string {
 // notBuilt are settings with a meaning that this version does not have.
 // Whoever writes one relies on it, so it must stop the start.
 var notBuilt = map[string]string{
-	"mode":                    `mail is always handled as in mode "enforce"`,
-	"tls_required_no":         `it belongs to the action "protect"`,
-	"rule.archive":            "there are no copies for an archive",
-	"rule.bcc":                "a recipient in neither To nor Cc must be written to separately",
-	"rule.sender_may_decline": "senders cannot decline",
-	"resubmit":                "recipients who need copies of their own must be written to separately",
-	"resubmit.address":        "recipients who need copies of their own must be written to separately",
-	"limits.copies":           "there is one copy of a mail",
+	"tls_required_no": `it belongs to the action "protect"`,
 }
 
 func unknownSetting(key toml.Key) string {
@@ -320,6 +364,8 @@ func (c *Config) gatewayRules() []gateway.Rule {
 			Cipher:     r.cipher(),
 			Kinds:      r.kinds(),
 			Mixed:      r.Mixed,
+			Together:   r.Bcc == "together",
+			Mark:       r.mark(),
 		})
 	}
 	return rules
@@ -329,6 +375,12 @@ func (c *Config) gatewayRules() []gateway.Rule {
 func (r Rule) cipher() cms.Cipher {
 	c, _ := cms.ParseCipher(r.Cipher)
 	return c
+}
+
+// mark is what check has looked at.
+func (r Rule) mark() gateway.Mark {
+	m, _ := gateway.ParseMark(r.SenderMayDecline)
+	return m
 }
 
 func (r Rule) kinds() []cms.Kind {

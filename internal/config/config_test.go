@@ -9,10 +9,12 @@ import (
 	"time"
 
 	"smimea.example/internal/cms"
+	"smimea.example/internal/gateway"
 )
 
 const everything = `
 listen = ["unix:/run/smimea/milter.sock", "inet:127.0.0.1:8893"]
+mode = "shadow"
 
 [dns]
 upstreams = ["192.0.2.53:53", "system"]
@@ -35,8 +37,21 @@ action = "require"
 cipher = "aes128-gcm"
 kinds = ["ec", "rsa"]
 mixed = true
+archive = "/etc/smimea/archive.pem"
+bcc = "together"
+sender_may_decline = "subject: [plain]"
+
+[[rule]]
+recipient = ["*"]
+action = "prefer"
+
+[resubmit]
+address = "inet:127.0.0.1:10026"
+journal = "/var/lib/smimea/copies.db"
 
 [limits]
+copies = 30
+copies_size = "500MB"
 connections = 20
 memory = "512MB"
 wait = "1m30s"
@@ -66,7 +81,15 @@ func TestEverySetting(t *testing.T) {
 	same(t, "rule 2, mixed", rule.Mixed, true)
 	same(t, "rule 1, cipher", c.gatewayRules()[0].Cipher, cms.AES256CBC)
 	same(t, "metrics.listen", c.Metrics.Listen, "127.0.0.1:9893")
-	same(t, "number of rules", len(c.Rules), 2)
+	same(t, "number of rules", len(c.Rules), 3)
+	same(t, "mode", c.Mode, "shadow")
+	same(t, "rule 2, archive", c.Rules[1].Archive, "/etc/smimea/archive.pem")
+	same(t, "rule 2, bcc", rule.Together, true)
+	same(t, "rule 2, sender_may_decline", rule.Mark, gateway.Mark{Field: "Subject", Text: "[plain]"})
+	same(t, "resubmit.address", c.resubmission().Address, "127.0.0.1:10026")
+	same(t, "resubmit.journal", c.Resubmit.Journal, "/var/lib/smimea/copies.db")
+	same(t, "limits.copies", c.resubmission().Copies, 30)
+	same(t, "limits.copies_size", c.resubmission().Octets, 500_000_000)
 	same(t, "rule 1, sender", strings.Join(c.Rules[0].Sender, " "), "<> boss@example.org")
 	same(t, "rule 1, action", c.Rules[0].Action, "never")
 	same(t, "rule 2, recipient", strings.Join(c.Rules[1].Recipient, " "), "*")
@@ -89,6 +112,9 @@ func TestDefaults(t *testing.T) {
 	same(t, "limits.memory", c.Limits.Memory.Octets, 256_000_000)
 	same(t, "limits.wait", c.Limits.Wait.Duration, time.Minute)
 	same(t, "metrics.listen", c.Metrics.Listen, "")
+	same(t, "mode", c.Mode, "enforce")
+	same(t, "no resubmission", c.resubmission() == nil, true)
+	same(t, "limits.copies", c.Limits.Copies, 100)
 }
 
 // What a postmaster reads, and where he is told to look.
@@ -107,8 +133,24 @@ func TestBadSettings(t *testing.T) {
 			`"dsn" is not a setting`, "4| [dsn]\n |  ~~~"}},
 		{"two at once", "a = 1\nb = 2\n" + oneRule, []string{
 			`"a" is not a setting`, `"b" is not a setting`}},
-		{"mode", "mode = \"shadow\"\n" + oneRule, []string{
-			`"mode" is not built yet`, `mode "enforce"`, "remove it", "1| mode = "}},
+		{"mode", "mode = \"test\"\n" + oneRule, []string{
+			`mode = "test" is unknown: write "enforce" or "shadow"`}},
+		{"copies to the world", oneRule + "[resubmit]\naddress = \"inet:192.0.2.1:25\"\n", []string{
+			`resubmit.address = "inet:192.0.2.1:25": write a loopback address and a port, as in "inet:127.0.0.1:10026"`}},
+		{"copies by name", oneRule + "[resubmit]\naddress = \"inet:localhost:10026\"\n", []string{
+			`resubmit.address = "inet:localhost:10026": write a loopback address`}},
+		{"journal somewhere", oneRule + "[resubmit]\naddress = \"inet:127.0.0.1:10026\"\njournal = \"journal.db\"\n", []string{
+			`resubmit.journal = "journal.db": write the whole path`}},
+		{"bcc", oneRule + "bcc = \"hidden\"\n", []string{
+			`rule 1: bcc = "hidden" is unknown: write "alone" or "together"`}},
+		{"a mark of the mail's own", oneRule + "sender_may_decline = \"To: nobody\"\n", []string{
+			`rule 1: sender_may_decline: "To: nobody" is no mark: write a header field, as in "X-Encryption: off"`}},
+		{"a mark where nothing is required", "[[rule]]\nrecipient = [\"*\"]\naction = \"prefer\"\nsender_may_decline = \"subject: [plain]\"\n", []string{
+			`rule 1: sender_may_decline belongs to action = "require"`}},
+		{"no copies", oneRule + "[limits]\ncopies = 0\n", []string{
+			"limits.copies = 0: write a number from 1 to 1000"}},
+		{"copies of no length", oneRule + "[limits]\ncopies_size = \"0\"\n", []string{
+			`limits.copies_size is 0 octets: write a size from "1MB" to "1000GB"`}},
 		{"cipher", oneRule + "cipher = \"3des\"\n", []string{
 			`rule 1: cipher = "3des" is unknown: write "auto", or one of [aes256-cbc aes128-cbc aes256-gcm aes128-gcm]`}},
 		{"cipher in capitals", oneRule + "cipher = \"AES256-CBC\"\n", []string{
@@ -120,7 +162,7 @@ func TestBadSettings(t *testing.T) {
 		{"kind twice", oneRule + "kinds = [\"rsa\", \"rsa\"]\n", []string{
 			`rule 1: kinds: "rsa" is there twice`}},
 		{"cipher for what is not encrypted", "[[rule]]\nrecipient = [\"*\"]\naction = \"never\"\ncipher = \"auto\"\n", []string{
-			"rule 1: cipher, kinds and mixed say how to encrypt"}},
+			"rule 1: cipher, kinds, mixed, archive and bcc say how to encrypt"}},
 		{"memory without its unit's letters", oneRule + "[limits]\nmemory = \"256 megabytes\"\n", []string{
 			`limits.memory = "256 megabytes" is not a size: write a number and its unit, in quotes, as in "256MB"`}},
 		{"too little memory", oneRule + "[limits]\nmemory = \"1MB\"\n", []string{
@@ -149,16 +191,12 @@ func TestBadSettings(t *testing.T) {
 			"is every address of the machine"}},
 		{"metrics elsewhere", oneRule + "[metrics]\nport = 9893\n", []string{
 			`"metrics.port" is not a setting`}},
-		{"resubmit", oneRule + "[resubmit]\naddress = \"inet:127.0.0.1:10026\"\n", []string{
-			`"resubmit" is not built yet`, "written to separately"}},
 		{"a slip in a setting of keys", oneRule + "[keys]\ncrl = \"/etc/smimea/crls\"\n", []string{
 			`"keys.crl" is not a setting`}},
 		{"protect", "[[rule]]\nrecipient = [\"*\"]\naction = \"protect\"\n", []string{
-			`rule 1: action = "protect" is not built yet: write "require" or "never"`}},
-		{"prefer", oneRule + "[[rule]]\nrecipient = [\"*\"]\naction = \"prefer\"\n", []string{
-			`rule 2: action = "prefer" is not built yet: write "require" or "never"`}},
+			`rule 1: action = "protect" is not built yet, since the gateway cannot tell`}},
 		{"unknown action", "[[rule]]\nrecipient = [\"*\"]\naction = \"Require\"\n", []string{
-			`rule 1: action = "Require" is unknown: write "require" or "never"`}},
+			`rule 1: action = "Require" is unknown: write "require", "prefer" or "never"`}},
 		{"no action", "[[rule]]\nrecipient = [\"*\"]\n", []string{
 			"rule 1: there is no action"}},
 		{"no recipient", "[[rule]]\naction = \"never\"\n", []string{

@@ -23,7 +23,7 @@ type Explanation struct {
 	Rule    Rule   // the rule that counts
 	Number  int    // of the rule, counted from 1; 0 if none counts
 
-	// Keys is what the key store found. It is asked under Require only.
+	// Keys is what the key store found. It is not asked under Never.
 	Keys  keystore.Keys
 	Asked bool
 
@@ -54,7 +54,7 @@ func (g *Gateway) Explain(ctx context.Context, sender, address string) Explanati
 	if e.Number > 0 {
 		e.Rule = g.Rules[e.Number-1]
 	}
-	if e.Rule.Action == Require {
+	if e.Rule.Action == Require || e.Rule.Action == Prefer {
 		e.ask(ctx, g, mailbox)
 	}
 	if err != nil {
@@ -111,12 +111,19 @@ func (g *Gateway) find(ctx context.Context, address string) keystore.Keys {
 
 // recipient is the one explained.
 func (e Explanation) recipient() recipient {
-	return recipient{
+	r := recipient{
 		address: e.Address,
-		plain:   e.Rule.Action == Never,
+		plain:   e.Rule.Action == Never || e.Asked && e.Rule.inClear(e.Keys.Outcome),
 		certs:   e.Certs,
 		form:    e.form,
 	}
+	if r.plain && e.Rule.Action == Require {
+		r.mark = e.Rule.Mark
+	}
+	if e.Rule.Together {
+		r.together = e.Number
+	}
+	return r
 }
 
 // fate is what the log says of the recipient.
@@ -132,6 +139,7 @@ func (e Explanation) fate(r recipient, reply Reply) Fate {
 	if e.Asked {
 		f.Outcome = e.Keys.Outcome.String()
 	}
+	f.Archive = r.form.archive.Fingerprint()
 	for _, c := range r.certs {
 		f.Certs = append(f.Certs, c.Fingerprint())
 		f.Cipher = r.form.cipher.String()

@@ -14,16 +14,22 @@ type form struct {
 	kind   cms.Kind
 	cipher cms.Cipher
 	mixed  bool // the rule lets RSA and EC share an envelope
+
+	archive cms.Recipient // that it is for as well; zero if there is none
 }
+
+func (f form) archived() bool { return f.archive.Certificate() != nil }
 
 // pick chooses, of an address's usable certificates, newest first, those that
 // his envelope is for: all of the first of the kinds for which there is any, and
 // at most five. A mailbox gets one object, whatever it has keys for. Of two that
-// a reader cannot tell apart the newer one counts.
+// a reader cannot tell apart the newer one counts, and none that would lock the
+// archive out.
 func pick(certs []cms.Recipient, rule Rule) ([]cms.Recipient, form) {
+	certs = slices.DeleteFunc(slices.Clone(certs), rule.Archive.Clashes)
 	for _, kind := range rule.kinds() {
 		if own := ofKind(certs, kind); len(own) > 0 {
-			return own, form{kind, ChooseCipher(own, rule.Cipher), rule.Mixed}
+			return own, form{kind, ChooseCipher(own, rule.Cipher), rule.Mixed, rule.Archive}
 		}
 	}
 	return nil, form{}
@@ -103,8 +109,13 @@ next:
 // him in it, or it is for his certificates anyhow.
 func (g Group) admits(r recipient) bool {
 	more := slices.DeleteFunc(slices.Clone(r.certs), g.has)
-	if len(more) == 0 && r.form.cipher == g.cipher() {
-		return true
+	switch {
+	case r.form.archive.Fingerprint() != g[0].form.archive.Fingerprint():
+		return false
+	case len(more) == 0:
+		return r.form.cipher == g.cipher()
+	case size(g)+len(more) > maxEnvelope:
+		return false
 	}
 	for _, other := range g {
 		if !other.form.shares(r.form) || other.clashes(more) {

@@ -288,7 +288,7 @@ func TestVeil(t *testing.T) {
 	g, p := gcmGateway(t, "rsa")
 	m := begin(t, g, p.address)
 	defer m.Close()
-	m.EndHeader()
+	m.EndHeader("")
 	const secret = "the merger will be announced on Monday\r\n"
 	body := []byte(strings.Repeat(secret, 3*spoolMemory/len(secret)))
 	before := bytes.Clone(body)
@@ -317,7 +317,7 @@ func TestVeil(t *testing.T) {
 	}
 	again := begin(t, g, p.address)
 	defer again.Close()
-	again.EndHeader()
+	again.EndHeader("")
 	again.Write(body)
 	other, err := io.ReadAll(io.NewSectionReader(again.sealing.spool.file, 0, info.Size()))
 	if err != nil || len(other) != len(text) || bytes.Equal(other[:1000], text[:1000]) {
@@ -358,7 +358,7 @@ func TestWaitForMemory(t *testing.T) {
 	t.Run("until the end of all work", func(t *testing.T) {
 		m := begin(t, g, p.address)
 		defer m.Close()
-		m.EndHeader()
+		m.EndHeader("")
 		m.Write(body)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
@@ -381,8 +381,8 @@ func TestWaitForMemory(t *testing.T) {
 		waiting.Go(func() {
 			m := g.Begin(Sender{})
 			defer m.Close()
-			m.Recipient(t.Context(), p.address)
-			m.EndHeader()
+			m.Recipient(t.Context(), p.address, "")
+			m.EndHeader("")
 			m.Write(body)
 			v := m.End(t.Context())
 			if !v.Encrypted {
@@ -422,7 +422,7 @@ func TestFault(t *testing.T) {
 	g.Keys = fakeStore{p.address: found(p.to)}
 	m := begin(t, g, p.address)
 	defer m.Close()
-	m.EndHeader()
+	m.EndHeader("")
 	m.Write([]byte("hello\r\n"))
 	m.to[0].certs = []cms.Recipient{other.to} // who was meant, and is not in it
 	v := m.End(t.Context())

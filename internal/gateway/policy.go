@@ -28,15 +28,22 @@ func decide(rule Rule, f Finding) Reply {
 	switch {
 	case f.Syntax != nil:
 		return badAddress(f.Address)
-	case rule.Action == Never && f.Routed:
+	case f.Routed && (rule.Action == Never || rule.Action == Prefer):
 		// The domain that it names need not be the one it goes to.
 		return routedAddress(f.Address)
-	case rule.Action == Never:
+	case rule.Action == Never, rule.inClear(f.Outcome):
 		return accepted
-	case rule.Action == Require:
+	case rule.Action == Require, rule.Action == Prefer:
 		return require(f)
 	}
 	return noRule(f.Address)
+}
+
+// inClear says whether a rule lets the mail go in clear to a recipient of whom
+// that was found; under Require if the mail has the mark. It is proven then that
+// there is no certificate: whatever else was found is no reason.
+func (r Rule) inClear(found keystore.Outcome) bool {
+	return found == keystore.None && (r.Action == Prefer || r.Action == Require && r.Mark.set())
 }
 
 // require is the line of the table that allows no plaintext.
@@ -63,23 +70,31 @@ func require(f Finding) Reply {
 // A recipient is one who is accepted. The zero recipient gets nothing in clear.
 type recipient struct {
 	address string // as the client gave it
-	plain   bool   // a rule says that he gets the mail as it is
-	certs   []cms.Recipient
-	form    form // of an envelope to certs
+	options string // ESMTP parameters of his RCPT
+	fate    int    // his place among the fates of the mail
+
+	plain bool // a rule says that he gets the mail as it is
+	mark  Mark // if the mail has it; the zero Mark: in any case
+	certs []cms.Recipient
+	form  form // of an envelope to certs
+
+	// together is not 0 for those who may learn of one another, if it is the same.
+	together int
 }
 
 // join says whether one more recipient can share the mail with those accepted
-// before, the first of whom has decided what becomes of it.
+// before, the first of whom has decided what becomes of it. It is for mails that
+// cannot be split.
 func join(before []recipient, next recipient) Reply {
 	switch {
 	case len(before) > 0 && before[0].plain != next.plain:
 		return anotherFate(next.address)
 	case next.plain:
 		return accepted
-	case len(next.certs) == 0, len(before) > 0 && !Group(before).admits(next):
-		return anotherForm(next.address)
 	case size(append(slices.Clip(before), next)) > maxEnvelope:
 		return tooMany(next.address)
+	case len(next.certs) == 0, len(before) > 0 && !Group(before).admits(next):
+		return anotherForm(next.address)
 	}
 	return accepted
 }
@@ -87,22 +102,26 @@ func join(before []recipient, next recipient) Reply {
 // size counts the certificates of an envelope, each once.
 func size(recipients []recipient) int {
 	seen := make(map[string]bool)
-	for _, r := range recipients {
-		for _, c := range r.certs {
-			seen[c.Fingerprint()] = true
-		}
+	for _, c := range Group(recipients).certs() {
+		seen[c.Fingerprint()] = true
 	}
 	return len(seen)
 }
 
-// A Group is the recipients who share an encrypted copy of the mail.
+// A Group is the recipients who share a copy of the mail: all of them in clear,
+// or all in one envelope.
 type Group []recipient
 
-// certs returns whom the copy is encrypted to.
+func (g Group) plain() bool { return g[0].plain }
+
+// certs returns whom the copy is encrypted to, the archives included.
 func (g Group) certs() []cms.Recipient {
 	var all []cms.Recipient
 	for _, r := range g {
 		all = append(all, r.certs...)
+		if r.form.archived() {
+			all = append(all, r.form.archive)
+		}
 	}
 	return all
 }
@@ -110,24 +129,93 @@ func (g Group) certs() []cms.Recipient {
 // cipher is what the copy is encrypted with. It is the same for everybody.
 func (g Group) cipher() cms.Cipher { return g[0].form.cipher }
 
-// group divides the recipients of an encrypted mail, at the end of its header.
+// group divides the recipients of a mail, at the end of its header, into those
+// who share a copy; there may be so many copies beside the mail itself. Those
+// who get it in clear are the last group.
+//
 // An envelope names everybody it is for, so it must not hold a recipient whom
-// the others do not see in To or Cc (RFC 5322, Section 3.6.3). With a copy for
-// each of those not being built, they are refused; one recipient alone has
+// the others do not see in To or Cc (RFC 5322, Section 3.6.3): each of those gets
+// a copy for himself, unless his rule lets him learn of others who are hidden.
+// Where To or Cc cannot be read everybody may be hidden. One recipient alone has
 // nobody to hide from.
-func group(recipients []recipient, header message.Header) ([]Group, Reply) {
-	names := distinct(recipients)
-	if len(names) < 2 {
-		return share(recipients), accepted
+func group(recipients []recipient, header message.Header, copies int) ([]Group, Reply) {
+	sealed, plain := apart(recipients)
+	hidden, err := hiddenOf(sealed, header)
+	groups := share(without(sealed, hidden))
+	for _, some := range confidants(hidden) {
+		groups = append(groups, share(some)...)
+	}
+	if len(plain) > 0 {
+		groups = append(groups, plain)
+	}
+	switch {
+	case len(groups) <= 1+copies:
+		return groups, accepted
+	case copies > 0:
+		return nil, tooManyCopies(len(groups)-1, copies)
+	case err != nil:
+		return nil, unreadable(distinct(recipients))
+	}
+	return nil, sendSeparately(distinct(hidden))
+}
+
+// apart parts those who get the mail in clear from the others.
+func apart(recipients []recipient) (sealed, plain []recipient) {
+	for _, r := range recipients {
+		if r.plain {
+			plain = append(plain, r)
+		} else {
+			sealed = append(sealed, r)
+		}
+	}
+	return sealed, plain
+}
+
+// hiddenOf returns the recipients whom the others must not hear of. An error
+// says why these are all of them.
+func hiddenOf(sealed []recipient, header message.Header) ([]recipient, error) {
+	if len(distinct(sealed)) < 2 {
+		return nil, nil
 	}
 	visible, err := header.Visible()
 	if err != nil {
-		return nil, unreadable(names)
+		return sealed, err
 	}
-	if hidden := without(names, visible); len(hidden) > 0 {
-		return nil, sendSeparately(hidden)
+	among := make(map[string]bool)
+	for _, address := range visible {
+		among[mailboxName(address)] = true
 	}
-	return share(recipients), accepted
+	return slices.DeleteFunc(slices.Clone(sealed), func(r recipient) bool { return among[mailboxName(r.address)] }), nil
+}
+
+// without returns the recipients who are not among others.
+func without(recipients, others []recipient) []recipient {
+	among := make(map[string]bool)
+	for _, other := range others {
+		among[other.address] = true
+	}
+	return slices.DeleteFunc(slices.Clone(recipients), func(r recipient) bool { return among[r.address] })
+}
+
+// confidants divides hidden recipients into those who may learn of one another.
+// Whoever is there twice is so with himself.
+func confidants(hidden []recipient) [][]recipient {
+	var all [][]recipient
+	place := make(map[any]int)
+	for _, r := range hidden {
+		var circle any = mailboxName(r.address)
+		if r.together != 0 {
+			circle = r.together
+		}
+		i, ok := place[circle]
+		if !ok {
+			i = len(all)
+			place[circle] = i
+			all = append(all, nil)
+		}
+		all[i] = append(all[i], r)
+	}
+	return all
 }
 
 // distinct returns the addresses of the recipients, each mailbox once.
@@ -141,17 +229,6 @@ func distinct(recipients []recipient) []string {
 		}
 	}
 	return names
-}
-
-// without returns the addresses that are not among others.
-func without(addresses, others []string) []string {
-	among := make(map[string]bool)
-	for _, other := range others {
-		among[mailboxName(other)] = true
-	}
-	return slices.DeleteFunc(slices.Clone(addresses), func(address string) bool {
-		return among[mailboxName(address)]
-	})
 }
 
 // mailboxName is the same for all spellings of a mailbox: quotes that need not

@@ -38,7 +38,7 @@ func TestDecide(t *testing.T) {
 		{"never: routed", Never, Finding{Routed: true}, Refuse, "550 5.1.3"},
 		{"never: no address", Never, Finding{Syntax: syntax}, Refuse, "550 5.1.3"},
 		{"no rule", "", Finding{Outcome: keystore.Found}, Defer, "451 4.3.5"},
-		{"a rule of later days", "prefer", Finding{Outcome: keystore.None}, Defer, "451 4.3.5"},
+		{"a rule of later days", "protect", Finding{Outcome: keystore.None}, Defer, "451 4.3.5"},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			test.finding.Address = to
@@ -153,7 +153,7 @@ func TestGroup(t *testing.T) {
 			for address := range strings.FieldsSeq(test.to) {
 				to = append(to, recipient{address: address})
 			}
-			groups, reply := group(to, header(test.header))
+			groups, reply := group(to, header(test.header), 0)
 			if test.want == "" {
 				if reply.Action != Accept || len(groups) != 1 || len(groups[0]) != len(to) {
 					t.Errorf("group = %v, %s %s", groups, codes(reply), reply.Text)

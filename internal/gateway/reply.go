@@ -76,12 +76,15 @@ func TooSlow(address string) Reply {
 // At RCPT, because of the other recipients.
 
 func anotherFate(address string) Reply {
-	return deferred(452, "4.5.3", "send separately to %s: one mail cannot go out encrypted to some recipients and in clear to others", shown(address))
+	return deferred(452, "4.5.3", "send separately to %s: one mail cannot go out encrypted to some recipients and in clear to others"+splitting, shown(address))
 }
 
 func anotherForm(address string) Reply {
-	return deferred(452, "4.5.3", "send separately to %s: this recipient's key or mail program asks for another kind of envelope than those of the recipients before", shown(address))
+	return deferred(452, "4.5.3", "send separately to %s: this recipient's key or mail program asks for another kind of envelope than those of the recipients before"+splitting, shown(address))
 }
+
+// splitting tells whom it concerns.
+const splitting = ` (the postmaster can have such mail split: setting "resubmit")`
 
 func tooMany(address string) Reply {
 	return deferred(452, "4.5.3", "send separately to %s: the mail has as many recipients as it can take", shown(address))
@@ -104,12 +107,22 @@ func forGood(r Reply) Reply {
 
 func sendSeparately(hidden []string) Reply {
 	return refuse(550, "5.7.3", "send separately to %s: in neither To nor Cc (a Bcc?), and an encrypted mail would name such a recipient to the others; "+
-		"nothing was sent to anybody", list(hidden))
+		"nothing was sent to anybody"+splitting, list(hidden))
 }
 
 func unreadable(recipients []string) Reply {
 	return refuse(550, "5.7.3", "the To or Cc field cannot be read, so that nobody knows who may be named to whom; "+
-		"correct it, or send separately to %s; nothing was sent to anybody", list(recipients))
+		"correct it, or send separately to %s; nothing was sent to anybody"+splitting, list(recipients))
+}
+
+func tooManyCopies(needed, most int) Reply {
+	return refuse(550, "5.5.3", "this mail would need %d copies, since not all of its recipients can share one, and there may be %d; "+
+		"send it to fewer at a time, or in Bcc to fewer; nothing was sent to anybody", needed, most)
+}
+
+func notMarked(recipients []string, mark Mark) Reply {
+	return refuse(550, "5.7.5", "not sent, since there is no certificate for %s; to have the mail go to them in clear, which anybody can read, "+
+		"send it again with %s; nothing was sent to anybody", list(recipients), mark)
 }
 
 // worst makes one reply for a whole mail of those for its recipients. A
@@ -144,8 +157,11 @@ var (
 	noRoom     = deferred(451, "4.3.1", "the encryption gateway has no room for this mail now; try again later")
 	notSealed  = deferred(451, "4.3.0", "the encryption gateway could not encrypt this mail; try again later; if this lasts, tell your postmaster")
 	tooLate    = deferred(451, "4.3.0", "the encryption gateway was not ready in time; try again later")
+	notSplit   = deferred(451, "4.3.0", "the encryption gateway could not hand over the copies of this mail; try again later; if this lasts, tell your postmaster")
 	noMemory   = deferred(451, "4.3.2", "the encryption gateway is busy with other mails; try again later")
 	tooLong    = refuse(552, "5.3.4", "the mail is too long for the encryption that its recipients ask for; send less at a time, or ask your postmaster for more memory")
+	tooMuch    = refuse(550, "5.5.3", "the copies that this mail needs for its recipients are too long together; send it to fewer at a time, or less at a time")
+	strayBlank = refuse(550, "5.6.0", "a header field of this mail has a blank before its colon; correct it")
 	longHeader = refuse(552, "5.3.4", "the header of this mail is too long; remove fields")
 )
 

@@ -40,6 +40,20 @@ type Rule struct {
 	// Mixed: recipients with RSA and with EC keys may share an envelope. Old
 	// readers do not find their key in one.
 	Mixed bool
+
+	// Archive is a certificate with an RSA key that every envelope under this
+	// rule is for, too (RFC 8162, Section 9). Without one it is the zero
+	// Recipient.
+	Archive cms.Recipient
+
+	// Together: recipients of this rule who are in neither To nor Cc may share an
+	// envelope with one another, and so learn of one another.
+	Together bool
+
+	// Mark, in a mail, says that its sender wants it to go in clear to those for
+	// whom there is proven to be no certificate. Only under Require; the zero Mark
+	// is none.
+	Mark Mark
 }
 
 func (r Rule) kinds() []cms.Kind {
@@ -56,6 +70,8 @@ type Treatment string
 const (
 	// Require: encrypted, or not at all.
 	Require Treatment = "require"
+	// Prefer: encrypted, or in clear where there is proven to be no certificate.
+	Prefer Treatment = "prefer"
 	// Never: passed as it is.
 	Never Treatment = "never"
 )
@@ -63,7 +79,9 @@ const (
 // Check says what is wrong with a rule. A rule with a fault defers every mail
 // that gets as far as it.
 func (r Rule) Check() error {
-	if r.Action != Require && r.Action != Never {
+	switch r.Action {
+	case Require, Prefer, Never:
+	default:
 		return fmt.Errorf("unknown action %q", r.Action)
 	}
 	if len(r.Recipients) == 0 {

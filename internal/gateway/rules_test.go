@@ -107,7 +107,7 @@ func TestRuleCheck(t *testing.T) {
 		{"never", Rule{Recipients: anybody, Senders: nil, Action: Never}, true},
 		{"require, all patterns", Rule{Recipients: []string{"a@example.org", "example.org", ".example.org", "*"}, Senders: []string{"<>", "*"}, Action: Require}, true},
 		{"zero rule", Rule{}, false},
-		{"unknown action", Rule{Recipients: anybody, Senders: nil, Action: "prefer"}, false},
+		{"unknown action", Rule{Recipients: anybody, Senders: nil, Action: "protect"}, false},
 		{"nobody", Rule{Recipients: nil, Senders: nil, Action: Never}, false},
 		{"null sender as recipient", Rule{Recipients: []string{"<>"}, Senders: nil, Action: Never}, false},
 		{"empty pattern", Rule{Recipients: []string{""}, Senders: nil, Action: Never}, false},

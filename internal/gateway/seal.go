@@ -35,9 +35,6 @@ var (
 	errTooLong  = errors.New("the mail is longer than the memory for whole mails")
 )
 
-// A faultError is a mistake of ours, which somebody has to hear of.
-type faultError struct{ error }
-
 // begin makes an envelope for the group. The spool's file, if it takes one,
 // goes to dir.
 func (s *sealing) begin(dir string, to Group) (err error) {
@@ -53,11 +50,7 @@ func (s *sealing) begin(dir string, to Group) (err error) {
 // header puts in the fields that go inside, and the empty line behind them
 // (RFC 8551, Section 3.1).
 func (s *sealing) header(h message.Header) error {
-	if _, err := h.Entity().WriteTo(s); err != nil {
-		return err
-	}
-	_, err := io.WriteString(s, "\r\n")
-	return err
+	return writeHeader(s, h.Entity())
 }
 
 // Write takes a piece of the entity.
@@ -81,14 +74,20 @@ func (s *sealing) finish(ctx context.Context, all []cms.Recipient) (io.Reader, e
 		return nil, err
 	}
 	if err := object.Check(all, s.group.cipher(), s.size); err != nil {
-		return nil, faultError{err}
+		return nil, err
 	}
 	return newBase64Reader(object.Reader(ciphertext)), nil
 }
 
 func (s *sealing) seal(ctx context.Context) (cms.Object, io.Reader, error) {
 	if s.writer == nil {
-		return s.sealWhole(ctx)
+		// The entity comes out from behind the veil.
+		content, err := s.spool.content()
+		if err != nil {
+			return cms.Object{}, nil, err
+		}
+		defer s.spool.Close()
+		return s.sealWhole(ctx, content)
 	}
 	object, err := s.writer.Close()
 	if err != nil {
@@ -98,21 +97,15 @@ func (s *sealing) seal(ctx context.Context) (cms.Object, io.Reader, error) {
 	return object, ciphertext, err
 }
 
-// sealWhole takes the entity out from behind the veil, and encrypts it where it
-// lies.
-func (s *sealing) sealWhole(ctx context.Context) (cms.Object, io.Reader, error) {
+// sealWhole reads the entity and encrypts it where it lies.
+func (s *sealing) sealWhole(ctx context.Context, content io.Reader) (cms.Object, io.Reader, error) {
 	if err := s.borrow(ctx); err != nil {
 		return cms.Object{}, nil, err
 	}
 	entity := s.whole[:s.size]
-	content, err := s.spool.content()
-	if err == nil {
-		_, err = io.ReadFull(content, entity)
-	}
-	if err != nil {
+	if _, err := io.ReadFull(content, entity); err != nil {
 		return cms.Object{}, nil, fmt.Errorf("reading the spool: %w", err)
 	}
-	s.spool.Close()
 	object, err := cms.Seal(entity, s.group.certs(), s.group.cipher())
 	return object, bytes.NewReader(entity), err
 }

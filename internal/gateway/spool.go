@@ -23,10 +23,12 @@ type spool struct {
 	veil   *veil  // nil: what is written is ciphertext
 	memory bytes.Buffer
 	file   *os.File // nil until it is needed
+	size   int64    // of everything written, in octets
 }
 
 // Write takes a piece of the mail.
-func (s *spool) Write(p []byte) (int, error) {
+func (s *spool) Write(p []byte) (n int, err error) {
+	defer func() { s.size += int64(n) }()
 	if s.veil != nil && s.memory.Cap() == 0 {
 		s.memory.Grow(spoolMemory) // in one place, to be wiped there
 	}
@@ -39,7 +41,7 @@ func (s *spool) Write(p []byte) (int, error) {
 	if err := s.open(); err != nil {
 		return len(head), err
 	}
-	n, err := s.veil.writer(s.file).Write(rest)
+	n, err = s.veil.writer(s.file).Write(rest)
 	return len(head) + n, err
 }
 

@@ -11,14 +11,14 @@ func (h Header) Entity() Header { return h.filter(Field.goesInside) }
 // Outside returns the fields that stay outside: all but Content-* and
 // MIME-Version, which [Envelope] has anew, and Bcc, which is for nobody to see
 // (RFC 5322, Section 3.6.3).
-func (h Header) Outside() Header { return h.filter(Field.staysOutside) }
+func (h Header) Outside() Header { return h.filter(Field.StaysOutside) }
 
 // Replaced returns the names of the fields that do not stay outside, each as
 // received, in their order.
 func (h Header) Replaced() []string {
 	var names []string
 	for _, f := range h {
-		if !f.staysOutside() {
+		if !f.StaysOutside() {
 			names = append(names, f.Name)
 		}
 	}
@@ -54,6 +54,10 @@ func (h Header) filter(keep func(Field) bool) Header {
 // goesInside: RFC 2045, Section 3.
 func (f Field) goesInside() bool { return strings.HasPrefix(lower(f.Name), "content-") }
 
-func (f Field) staysOutside() bool {
-	return !f.goesInside() && !f.Is("MIME-Version") && !f.Is("Bcc") && !f.Is("Resent-Bcc")
+// StaysOutside says whether a field is among those of [Header.Outside].
+func (f Field) StaysOutside() bool {
+	return !f.goesInside() && !f.Is("MIME-Version") && !f.IsBlind()
 }
+
+// IsBlind says whether a field is for nobody to see.
+func (f Field) IsBlind() bool { return f.Is("Bcc") || f.Is("Resent-Bcc") }

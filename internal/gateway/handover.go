@@ -1,0 +1,272 @@
+package gateway
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"smimea.example/internal/cms"
+	"smimea.example/internal/message"
+)
+
+// A mail for whose recipients one copy is not enough leaves in several. One of
+// them is the mail that the MTA has in hand already; the others are handed over
+// to it anew, in two steps: every copy as far as the dot that ends it, and when
+// all stand there, the dots. Whatever goes wrong before that leaves nothing
+// behind. Of what goes wrong later the journal knows who has got his copy when
+// the mail comes again.
+
+// commitTime is kept for the dots, of the time for the end of a mail.
+const commitTime = time.Minute
+
+// A division of a mail says who gets it how.
+type division struct {
+	hand   Group   // by the mail in hand; empty if that is for nobody
+	copies []Group // by copies of their own
+	served Group   // by an earlier try
+}
+
+// divide divides the mail, in the light of the journal. As it is, it is one copy
+// for everybody.
+func (m *Mail) divide(asItIs bool) (d division, err error) {
+	has := func(string) bool { return false }
+	if m.known != nil {
+		m.key = m.known.sum()
+		if has, err = m.gateway.Resubmit.Journal.served(m.key); err != nil {
+			return d, err
+		}
+	}
+	groups := m.groups
+	if asItIs {
+		groups = []Group{m.to}
+	}
+	var pending []Group
+	for _, g := range groups {
+		served, left := g.part(has)
+		d.served = append(d.served, served...)
+		if len(left) > 0 {
+			pending = append(pending, left)
+		}
+	}
+	m.opened = len(d.served) > 0
+	d.deal(pending, len(groups) == 1)
+	return d, nil
+}
+
+// part parts those who have got their copy from those who have not.
+func (g Group) part(has func(address string) bool) (served, left Group) {
+	for _, r := range g {
+		if has(r.address) {
+			served = append(served, r)
+		} else {
+			left = append(left, r)
+		}
+	}
+	return served, left
+}
+
+// deal chooses whom the mail in hand is for. Of a mail that was split it is never
+// those who get it in clear: should the MTA not take the others off it, they get
+// what they cannot read, and nobody reads what he must not.
+func (d *division) deal(pending []Group, whole bool) {
+	hand := slices.IndexFunc(pending, func(g Group) bool { return whole || !g.plain() && !g.meets(d, pending) })
+	for i, g := range pending {
+		if i == hand {
+			d.hand = g
+		} else {
+			d.copies = append(d.copies, g)
+		}
+	}
+}
+
+// meets says whether an MTA that does not tell upper from lower case would take
+// one of the group off the mail together with somebody else.
+func (g Group) meets(d *division, groups []Group) bool {
+	own := make(map[string]bool)
+	for _, r := range g {
+		own[lower(r.address)] = true
+	}
+	others := slices.Clone(d.served)
+	for _, other := range groups {
+		if &other[0] != &g[0] {
+			others = append(others, other...)
+		}
+	}
+	return slices.ContainsFunc(others, func(r recipient) bool { return own[lower(r.address)] })
+}
+
+// removed are those whom the mail in hand is not for.
+func (d division) removed() []string {
+	var all []string
+	for _, g := range append(slices.Clone(d.copies), d.served) {
+		for _, r := range g {
+			if !slices.Contains(all, r.address) {
+				all = append(all, r.address)
+			}
+		}
+	}
+	return all
+}
+
+// handOver gives the MTA all the copies, or says why it could not. After an
+// error some may have been taken.
+func (m *Mail) handOver(ctx context.Context, copies []Group) (err error) {
+	if len(copies) == 0 || m.gateway.Shadow {
+		return nil
+	}
+	r := m.gateway.Resubmit
+	prepare, cancel := withReserve(ctx)
+	defer cancel()
+	release, err := r.reserve(prepare, len(copies))
+	if err != nil {
+		return err
+	}
+	defer release()
+	if err := r.Journal.begin(m.key); err != nil {
+		return err
+	}
+	defer r.Journal.end(m.key)
+	all, err := m.submitAll(prepare, copies)
+	if err != nil && !m.opened {
+		return errors.Join(err, r.Journal.settle(m.key, nil))
+	}
+	if err != nil {
+		return err
+	}
+	m.opened = true
+	return m.commitAll(ctx, all)
+}
+
+// withReserve keeps time for the dots: once the first has been sent it is too
+// late to give up.
+func withReserve(ctx context.Context) (context.Context, context.CancelFunc) {
+	deadline, ok := ctx.Deadline()
+	if !ok {
+		return context.WithCancel(ctx)
+	}
+	return context.WithDeadline(ctx, deadline.Add(-min(commitTime, time.Until(deadline)/4)))
+}
+
+// submitAll takes every copy as far as the dot, or none.
+func (m *Mail) submitAll(ctx context.Context, copies []Group) (all []*submission, err error) {
+	defer func() {
+		if err != nil {
+			for _, s := range all {
+				s.abort()
+			}
+		}
+	}()
+	e, err := newEnvelope(m.from)
+	if err != nil {
+		return nil, err
+	}
+	for _, to := range copies {
+		s, err := m.gateway.Resubmit.submit(ctx, e, to, func(w io.Writer) error { return m.writeCopy(ctx, w, to) })
+		if err != nil {
+			return all, err
+		}
+		all = append(all, s)
+	}
+	return all, nil
+}
+
+// commitAll sends the dots, and notes who has got his copy.
+func (m *Mail) commitAll(ctx context.Context, all []*submission) error {
+	failed := make([]error, len(all))
+	var wait sync.WaitGroup
+	for i, s := range all {
+		wait.Go(func() { failed[i] = m.commit(ctx, s) })
+	}
+	wait.Wait()
+	return errors.Join(failed...)
+}
+
+// commit waits for the disk before it goes on, so that only a crash between the
+// MTA's answer and this note can give somebody a second copy.
+func (m *Mail) commit(ctx context.Context, s *submission) error {
+	if err := s.commit(ctx); err != nil {
+		s.abort()
+		return err
+	}
+	err := m.gateway.Resubmit.Journal.note(m.key, s.to)
+	s.leave()
+	return err
+}
+
+// Accepted is called when the MTA has gone on after a verdict that accepts, so
+// that the mail will not come again: another one like it is a mail of its own.
+func (m *Mail) Accepted() error {
+	if !m.opened || m.gateway.Shadow {
+		return nil
+	}
+	m.opened = false
+	return m.gateway.Resubmit.Journal.settle(m.key, m.to)
+}
+
+// stuck is the verdict on a mail whose copies could not be handed over.
+func (m *Mail) stuck(err error) Verdict {
+	v := m.unsent(err, notSplit)
+	if v.Fault == nil {
+		v.Trouble = err
+	}
+	return v
+}
+
+// writeCopy writes a whole copy of the mail.
+func (m *Mail) writeCopy(ctx context.Context, w io.Writer, to Group) error {
+	body, err := m.content.content()
+	if err != nil {
+		return err
+	}
+	outside := m.edit.header(m.header, !to.plain())
+	if !to.plain() {
+		outside = append(outside, message.Envelope(to.cipher().Authenticated())...)
+	}
+	if err := writeHeader(w, outside); err != nil {
+		return err
+	}
+	if to.plain() {
+		_, err := io.Copy(w, body)
+		return err
+	}
+	var inside bytes.Buffer
+	if err := writeHeader(&inside, m.header.Entity()); err != nil {
+		return err
+	}
+	length := int64(inside.Len()) + m.content.size
+	encoder := message.NewBase64Writer(w)
+	if err := m.encryptCopy(ctx, encoder, to, io.MultiReader(&inside, body), length); err != nil {
+		return err
+	}
+	return encoder.Close()
+}
+
+// writeHeader writes the fields, and the empty line behind them.
+func writeHeader(w io.Writer, h message.Header) error {
+	if _, err := h.WriteTo(w); err != nil {
+		return err
+	}
+	_, err := io.WriteString(w, "\r\n")
+	return err
+}
+
+func (m *Mail) encryptCopy(ctx context.Context, w io.Writer, to Group, entity io.Reader, length int64) error {
+	if !to.cipher().Authenticated() {
+		return cms.Encrypt(w, entity, length, to.certs(), to.cipher())
+	}
+	s := m.gateway.newSealing()
+	defer s.Close()
+	s.group, s.size = to, length
+	object, ciphertext, err := s.sealWhole(ctx, entity)
+	if err == nil {
+		err = object.Check(to.certs(), to.cipher(), length)
+	}
+	if err == nil {
+		_, err = io.Copy(w, object.Reader(ciphertext))
+	}
+	return err
+}

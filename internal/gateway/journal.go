@@ -1,0 +1,259 @@
+package gateway
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	bolt "go.etcd.io/bbolt"
+)
+
+// A Journal remembers, of mails whose copies are being handed over, who has got
+// his copy. When such a mail fails, or the process dies, its sender sends it
+// again; the journal then keeps those who have theirs from getting it twice. It
+// survives the process, and the machine.
+//
+// A mail is in the journal only while it is not known whether its sender will
+// send it again: from before the first copy is handed over until the mail as a
+// whole was accepted, and five days at most. So an honest second sending of
+// the same mail goes through. Mails and recipients are kept as HMACs with a secret
+// that is the journal's own.
+type Journal struct {
+	db     *bolt.DB
+	secret []byte
+	mails  atomic.Int64 // in it
+	now    func() time.Time
+
+	mu      sync.Mutex // guards what follows
+	busy    map[mailKey]bool
+	cleaned time.Time // when old entries were dropped
+}
+
+const (
+	keepFor    = 5 * 24 * time.Hour // as long as mail servers try
+	cleanEvery = time.Hour
+	maxMails   = 100_000
+	personSize = 16 // octets of a recipient's HMAC
+	timeSize   = 8
+)
+
+var (
+	metaBucket  = []byte("meta")
+	mailsBucket = []byte("mails")
+	secretKey   = []byte("secret")
+)
+
+// OpenJournal opens the journal in a file, or makes one. Only one process can
+// have it open.
+func OpenJournal(path string) (*Journal, error) {
+	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 5 * time.Second})
+	if errors.Is(err, bolt.ErrTimeout) {
+		return nil, fmt.Errorf("journal %s: another process has it open", path)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("journal %s: %w", path, err)
+	}
+	db.MaxBatchDelay = time.Millisecond
+	j := &Journal{db: db, now: time.Now, busy: make(map[mailKey]bool)}
+	if err := db.Update(j.prepare); err != nil {
+		db.Close()
+		return nil, fmt.Errorf("journal %s: %w", path, err)
+	}
+	return j, nil
+}
+
+// Close closes the file.
+func (j *Journal) Close() error { return j.db.Close() }
+
+func (j *Journal) prepare(tx *bolt.Tx) error {
+	meta, err := tx.CreateBucketIfNotExists(metaBucket)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.CreateBucketIfNotExists(mailsBucket); err != nil {
+		return err
+	}
+	if j.secret = bytes.Clone(meta.Get(secretKey)); j.secret == nil {
+		j.secret = make([]byte, 32)
+		rand.Read(j.secret)
+		if err := meta.Put(secretKey, j.secret); err != nil {
+			return err
+		}
+	}
+	return j.expire(tx)
+}
+
+// expire drops the mails that nobody will send again, and counts the others.
+func (j *Journal) expire(tx *bolt.Tx) error {
+	mails := tx.Bucket(mailsBucket)
+	var old [][]byte
+	left := int64(0)
+	err := mails.ForEach(func(key, entry []byte) error {
+		if j.isOld(entry) {
+			old = append(old, bytes.Clone(key))
+		} else {
+			left++
+		}
+		return nil
+	})
+	for _, key := range old {
+		err = errors.Join(err, mails.Delete(key))
+	}
+	tx.OnCommit(func() { j.mails.Store(left) })
+	return err
+}
+
+func (j *Journal) isOld(entry []byte) bool {
+	if len(entry) < timeSize {
+		return true
+	}
+	then := time.Unix(int64(binary.BigEndian.Uint64(entry)), 0)
+	return j.now().Sub(then) > keepFor
+}
+
+// empty says that no mail is in it, so that none need be looked up.
+func (j *Journal) empty() bool { return j.mails.Load() == 0 }
+
+// served returns who has got his copy of a mail: a function of his address.
+func (j *Journal) served(mail mailKey) (has func(address string) bool, err error) {
+	var entry []byte
+	err = j.db.View(func(tx *bolt.Tx) error {
+		entry = bytes.Clone(tx.Bucket(mailsBucket).Get(mail[:]))
+		return nil
+	})
+	if len(entry) < timeSize || j.isOld(entry) {
+		return func(string) bool { return false }, err
+	}
+	people := entry[timeSize:]
+	return func(address string) bool {
+		return contains(people, j.person(mail, address))
+	}, err
+}
+
+func contains(people, person []byte) bool {
+	for ; len(people) >= personSize; people = people[personSize:] {
+		if bytes.Equal(people[:personSize], person) {
+			return true
+		}
+	}
+	return false
+}
+
+// person is how a recipient of a mail is written down.
+func (j *Journal) person(mail mailKey, address string) []byte {
+	mac := hmac.New(sha256.New, j.secret)
+	mac.Write(mail[:])
+	mac.Write([]byte(mailboxName(address)))
+	return mac.Sum(nil)[:personSize]
+}
+
+// errBusy is for a sender who has lost patience with the first try.
+var errBusy = errors.New("the same mail is being handed over just now")
+
+// begin enters a mail, before anybody gets a copy, so that a journal that cannot
+// be written to is known of in time. Who is in there already stays. Until end
+// the mail cannot begin again.
+func (j *Journal) begin(mail mailKey) error {
+	if j.mails.Load() >= maxMails {
+		return fmt.Errorf("the journal is full: %d mails failed in the last days", maxMails)
+	}
+	if !j.enter(mail) {
+		return errBusy
+	}
+	err := errors.Join(j.clean(), j.add(mail, nil))
+	if err != nil {
+		j.end(mail)
+	}
+	return err
+}
+
+func (j *Journal) enter(mail mailKey) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.busy[mail] {
+		return false
+	}
+	j.busy[mail] = true
+	return true
+}
+
+// end lets the mail begin again.
+func (j *Journal) end(mail mailKey) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	delete(j.busy, mail)
+}
+
+// clean drops old entries, now and then.
+func (j *Journal) clean() error {
+	j.mu.Lock()
+	due := j.now().Sub(j.cleaned) > cleanEvery
+	if due {
+		j.cleaned = j.now()
+	}
+	j.mu.Unlock()
+	if !due {
+		return nil
+	}
+	return j.db.Update(j.expire)
+}
+
+// note writes down that these have got their copy. It returns when that is on
+// the disk.
+func (j *Journal) note(mail mailKey, to Group) error {
+	var people []byte
+	for _, r := range to {
+		people = append(people, j.person(mail, r.address)...)
+	}
+	return j.add(mail, people)
+}
+
+func (j *Journal) add(mail mailKey, people []byte) error {
+	return j.db.Batch(func(tx *bolt.Tx) error {
+		mails := tx.Bucket(mailsBucket)
+		before := mails.Get(mail[:])
+		if before == nil {
+			tx.OnCommit(func() { j.mails.Add(1) })
+		}
+		entry := binary.BigEndian.AppendUint64(nil, uint64(j.now().Unix()))
+		if len(before) >= timeSize && !j.isOld(before) {
+			entry = append(entry, before[timeSize:]...)
+		}
+		return mails.Put(mail[:], append(entry, people...))
+	})
+}
+
+// settle drops those for whom the mail was accepted, and will not come again; the
+// others may come by themselves. It is also for a mail of which nobody has got a
+// copy.
+func (j *Journal) settle(mail mailKey, to Group) error {
+	settled := make(map[string]bool)
+	for _, r := range to {
+		settled[string(j.person(mail, r.address))] = true
+	}
+	return j.db.Batch(func(tx *bolt.Tx) error {
+		mails := tx.Bucket(mailsBucket)
+		before := mails.Get(mail[:])
+		if len(before) < timeSize {
+			return nil
+		}
+		left := bytes.Clone(before[:timeSize])
+		for people := before[timeSize:]; len(people) >= personSize; people = people[personSize:] {
+			if person := people[:personSize]; !settled[string(person)] {
+				left = append(left, person...)
+			}
+		}
+		if len(left) > timeSize {
+			return mails.Put(mail[:], left)
+		}
+		tx.OnCommit(func() { j.mails.Add(-1) })
+		return mails.Delete(mail[:])
+	})
+}
