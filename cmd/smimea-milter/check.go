@@ -24,6 +24,7 @@ import (
 type report struct {
 	w      io.Writer
 	failed bool
+	copies string // where copies go, host:port; empty for nowhere
 }
 
 func (r *report) ok(format string, args ...any) {
@@ -78,6 +79,7 @@ func (r *report) everything(path string) {
 		r.socket(spec)
 	}
 	r.metrics(settings.Metrics.Listen)
+	r.resubmit(settings)
 	if mta, err := readPostfix(); err != nil {
 		r.warn("Postfix was not looked at: %v", err)
 	} else {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"iter"
 	"maps"
 	"os"
@@ -26,7 +27,7 @@ var parameters = []string{
 }
 
 // overrides are those of which services of master.cf may have their own.
-var overrides = []string{"*/inet/smtpd_milters", "*/*/milter_default_action", "*/*/receive_override_options"}
+var overrides = []string{"*/inet/smtpd_milters", "*/inet/milter_macro_daemon_name", "*/*/milter_default_action", "*/*/receive_override_options"}
 
 // readPostfix reads Postfix's parameters, with everything in them expanded, and
 // what single services of master.cf have instead (named
@@ -163,6 +164,8 @@ func (r *report) smtpMilters(mta map[string]string, sockets []string) {
 	for own := range ofServices(mta, parameter) {
 		service := strings.TrimSuffix(own, "/inet/"+parameter)
 		switch {
+		case r.isListener(service):
+			r.listener(mta, service, asks(mta[own], mta, sockets))
 		case r.milters(own, "what comes by "+service, mta, sockets):
 			somewhere = true
 		case everywhere:
@@ -172,6 +175,12 @@ func (r *report) smtpMilters(mta map[string]string, sockets []string) {
 	if !somewhere {
 		r.missing(parameter, what, mta, sockets)
 	}
+}
+
+// asks says whether a list of milters has our socket in it.
+func asks(list string, mta map[string]string, sockets []string) bool {
+	unheard := report{w: io.Discard}
+	return unheard.milters("", "", map[string]string{"": list, "queue_directory": mta["queue_directory"]}, sockets)
 }
 
 // missing says that a list of milters should have our socket in it.

@@ -40,6 +40,7 @@ type lab struct {
 	submit   string // its submission service, host:port
 	milter   *exec.Cmd
 	rules    string // of its settings, before the last one
+	copies   string // where Postfix takes copies back, host:port
 }
 
 // A recipient is somebody out there: the certificate published, and the key.

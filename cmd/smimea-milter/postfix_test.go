@@ -167,14 +167,17 @@ func mail(e entity, to ...string) string {
 		version + e.String()
 }
 
-// send hands a mail to Postfix by SMTP; the error is what the client is told.
-func (l *lab) send(mail string, to ...string) error {
+// send hands a mail of Bob's to Postfix by SMTP; the error is what the client is
+// told.
+func (l *lab) send(mail string, to ...string) error { return l.sendFrom("bob@house.test", mail, to...) }
+
+func (l *lab) sendFrom(from, mail string, to ...string) error {
 	c, err := smtp.Dial(l.smtp)
 	if err != nil {
 		return err
 	}
 	defer c.Close()
-	if err := c.Mail("bob@house.test", nil); err != nil {
+	if err := c.Mail(from, nil); err != nil {
 		return err
 	}
 	for _, address := range to {
@@ -366,11 +369,13 @@ func (l *lab) testCron(t *testing.T) {
 
 // sendmail submits a mail as programs on the machine do. The bounce goes to a
 // sender under a rule that lets it pass in clear and leave for the sink.
-func (l *lab) sendmail(t *testing.T, to string) {
+func (l *lab) sendmail(t *testing.T, to string) { l.sendmailFrom(t, "rsa@good.test", to) }
+
+func (l *lab) sendmailFrom(t *testing.T, from string, to ...string) {
 	t.Helper()
-	cmd := exec.Command("sendmail", "-C", l.path("postfix"), "-f", "rsa@good.test", to)
+	cmd := exec.Command("sendmail", append([]string{"-C", l.path("postfix"), "-f", from}, to...)...)
 	cmd.Env = append(os.Environ(), "MAIL_CONFIG="+l.path("postfix"))
-	cmd.Stdin = strings.NewReader("Subject: by command\nTo: " + to + "\nMIME-Version: 1.0\nContent-Type: text/plain\n\n" + secret + "\n")
+	cmd.Stdin = strings.NewReader("Subject: by command\nTo: " + strings.Join(to, ", ") + "\nMIME-Version: 1.0\nContent-Type: text/plain\n\n" + secret + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("sendmail: %v\n%s", err, out)
 	}

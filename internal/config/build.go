@@ -136,7 +136,7 @@ func (c *Config) resubmission() *gateway.Resubmission {
 		return nil
 	}
 	return &gateway.Resubmission{
-		Address: c.Resubmit.hostPort(),
+		Address: c.Resubmit.HostPort(),
 		Copies:  c.Limits.Copies,
 		Octets:  c.Limits.CopiesSize.Octets,
 	}

@@ -68,7 +68,7 @@ func (r Resubmit) check() error {
 	if r.Address == "" {
 		return nil
 	}
-	at, err := netip.ParseAddrPort(r.hostPort())
+	at, err := netip.ParseAddrPort(r.HostPort())
 	if err != nil || !at.Addr().Unmap().IsLoopback() || at.Port() == 0 {
 		return fmt.Errorf(`resubmit.address = %q: write a loopback address and a port, as in "inet:127.0.0.1:10026"`, r.Address)
 	}
@@ -78,7 +78,8 @@ func (r Resubmit) check() error {
 	return nil
 }
 
-func (r Resubmit) hostPort() string { return strings.TrimPrefix(r.Address, "inet:") }
+// HostPort is the address without the word in front of it.
+func (r Resubmit) HostPort() string { return strings.TrimPrefix(r.Address, "inet:") }
 
 // isHostPort takes Postfix's spelling, host:port, and Sendmail's, port@host.
 func isHostPort(s string) bool {

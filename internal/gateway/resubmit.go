@@ -81,7 +81,7 @@ type submission struct {
 func (r *Resubmission) submit(ctx context.Context, e envelope, to Group, message func(io.Writer) error) (*submission, error) {
 	conn, err := r.connect(ctx)
 	if err != nil {
-		return nil, err
+		return nil, fmt.Errorf("resubmitting: %w", err)
 	}
 	s := &submission{to: to, client: smtp.NewClient(conn)}
 	s.stop = context.AfterFunc(ctx, func() { conn.Close() })

@@ -32,15 +32,18 @@ type MailServer struct {
 	delivered []Delivery
 	arrived   chan struct{} // closed at the next delivery
 	mails     int           // begun, for their queue ids
+	refused   []string      // recipients
 	conns     []net.Conn    // all there ever were, of both protocols
 	closed    bool
 }
 
 // A Delivery is a mail that was accepted, as the milter left it.
 type Delivery struct {
-	From string
-	To   []string
-	Data []byte // header and body, lines ending in CRLF
+	From       string
+	To         []string
+	EnvelopeID string         // ENVID, RFC 3461
+	Return     smtp.DSNReturn // RET
+	Data       []byte         // header and body, lines ending in CRLF
 }
 
 // StartMail starts a mail server that asks the milter at an address ("unix",
@@ -59,7 +62,7 @@ func StartMail(milterNetwork, milterAddress string) (*MailServer, error) {
 	}))
 	s.smtp.Domain = "mail.test"
 	s.smtp.MaxMessageBytes = maxMessage
-	s.smtp.EnableSMTPUTF8 = true // and 8BITMIME always
+	s.smtp.EnableSMTPUTF8, s.smtp.EnableDSN = true, true // and 8BITMIME always
 	s.smtp.ReadTimeout, s.smtp.WriteTimeout = 5*time.Minute, time.Minute
 	s.smtp.ErrorLog = log.New(io.Discard, "", 0)
 	go func() { s.finished <- s.smtp.Serve(trackedListener{l, s}) }()
@@ -107,6 +110,19 @@ func (s *MailServer) Close() error {
 		return err
 	}
 	return <-s.finished
+}
+
+// Refuse has the server refuse a recipient.
+func (s *MailServer) Refuse(address string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.refused = append(s.refused, address)
+}
+
+func (s *MailServer) refuses(address string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return slices.Contains(s.refused, address)
 }
 
 func (s *MailServer) deliver(d Delivery) {
@@ -164,9 +180,10 @@ type mailSession struct {
 	client *smtp.Conn
 	milter *milter.ClientSession // nil: not yet, or no more
 
-	id   string // the mail's; "" between mails
-	from string
-	to   []string
+	id      string // the mail's; "" between mails
+	from    string
+	options smtp.MailOptions
+	to      []string
 
 	settled   bool // the milter wants to see no more of this mail,
 	discarded bool // and nobody is to see it
@@ -178,7 +195,7 @@ func (s *mailSession) Mail(from string, opts *smtp.MailOptions) error {
 	if err := s.connect(); err != nil {
 		return err
 	}
-	s.id, s.from = s.server.queueID(), from
+	s.id, s.from, s.options = s.server.queueID(), from, *opts
 	return s.ask(func() (*milter.Action, error) { return s.milter.Mail(from, mailArguments(opts)) })
 }
 
@@ -211,7 +228,7 @@ func (s *mailSession) introduce() (*milter.Action, error) {
 // beyond that is an error. Postfix offers a little more.
 func (s *MailServer) dialMilter() (*milter.ClientSession, error) {
 	const (
-		actions = milter.OptAddHeader | milter.OptChangeHeader | milter.OptChangeBody
+		actions = milter.OptAddHeader | milter.OptChangeHeader | milter.OptChangeBody | milter.OptRemoveRcpt
 		// All that protocol version 6 has, but for three: the client knows no
 		// answer "skip", shows no refused recipients, and sends no DATA.
 		steps = 0x1fffff &^ (milter.OptSkip | milter.OptRcptRej | milter.OptNoDataReply)
@@ -246,6 +263,9 @@ func mailArguments(opts *smtp.MailOptions) []string {
 
 // Rcpt asks about a recipient.
 func (s *mailSession) Rcpt(to string, _ *smtp.RcptOptions) error {
+	if s.server.refuses(to) {
+		return errReject
+	}
 	err := s.ask(func() (*milter.Action, error) {
 		if err := s.milter.Macros(milter.CodeRcpt, "i", s.id); err != nil {
 			return nil, err
@@ -267,7 +287,7 @@ func (s *mailSession) Data(r io.Reader) error {
 	m := parseMail(data)
 	err = s.ask(func() (*milter.Action, error) { return s.show(m) })
 	if err == nil && !s.discarded {
-		s.server.deliver(Delivery{s.from, s.to, m.bytes()})
+		s.server.deliver(Delivery{s.from, s.to, s.options.EnvelopeID, s.options.Return, m.bytes()})
 	}
 	return err
 }
@@ -296,7 +316,17 @@ func (s *mailSession) show(m *mail) (*milter.Action, error) {
 	if err != nil {
 		return nil, err
 	}
+	changes = slices.DeleteFunc(changes, s.removeRecipient)
 	return a, m.change(changes, spaced)
+}
+
+// removeRecipient does what a change asks for, if that is this.
+func (s *mailSession) removeRecipient(c milter.ModifyAction) bool {
+	if c.Code != milter.ActDelRcpt {
+		return false
+	}
+	s.to = slices.DeleteFunc(s.to, func(to string) bool { return strings.EqualFold("<"+to+">", c.Rcpt) })
+	return true
 }
 
 // Reset ends a mail.

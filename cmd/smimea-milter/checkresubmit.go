@@ -1,0 +1,79 @@
+package main
+
+import (
+	"errors"
+	"io/fs"
+	"net"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/emersion/go-smtp"
+
+	"smimea.example/internal/config"
+	"smimea.example/milter"
+)
+
+// resubmit asks the listener for copies whether it is there, and offers what it
+// must.
+func (r *report) resubmit(settings *config.Config) {
+	at := settings.Resubmit.HostPort()
+	if at == "" {
+		return
+	}
+	r.copies = at
+	if err := askListener(at); err != nil {
+		r.fail("copies cannot go to %s, and mails that need some are deferred: %v (see README: master.cf, for copies)", at, err)
+	} else {
+		r.ok("copies go to %s: it answers, and keeps what is in clear out of bounces", at)
+	}
+	dir := filepath.Dir(settings.Resubmit.Journal)
+	switch info, err := os.Stat(dir); {
+	case errors.Is(err, fs.ErrNotExist):
+		r.warn("resubmit.journal: there is no %s; systemd makes it, or: install -d -o smimea -m 700 %s", dir, dir)
+	case err != nil:
+		r.fail("resubmit.journal: %v", err)
+	case info.Mode().Perm()&0o022 != 0:
+		r.warn("resubmit.journal: others may write to %s (chmod 700 %s)", dir, dir)
+	default:
+		r.ok("resubmit.journal: %s is there", dir)
+	}
+}
+
+// askListener says what keeps a listener from taking copies.
+func askListener(at string) error {
+	conn, err := net.DialTimeout("tcp", at, 5*time.Second)
+	if err != nil {
+		return err
+	}
+	conn.SetDeadline(time.Now().Add(10 * time.Second))
+	c := smtp.NewClient(conn)
+	defer c.Close()
+	if err := c.Hello("localhost"); err != nil {
+		return err
+	}
+	if ok, _ := c.Extension("DSN"); !ok {
+		return errors.New("it does not offer DSN (smtpd_discard_ehlo_keywords)")
+	}
+	return c.Quit()
+}
+
+// isListener says whether a service of master.cf is the listener for copies.
+func (r *report) isListener(service string) bool {
+	_, port, _ := net.SplitHostPort(r.copies)
+	return r.copies != "" && (service == r.copies || service == port || service == "localhost:"+port)
+}
+
+// listener looks at the service's own settings. The gateway itself passes what
+// comes back, if the listener says that it is one.
+func (r *report) listener(mta map[string]string, service string, asksUs bool) {
+	name := mta[service+"/inet/milter_macro_daemon_name"]
+	switch {
+	case asksUs && name != milter.ResubmitDaemon:
+		r.warn("%s/inet/smtpd_milters: copies come back to the gateway (postconf -P '%s/inet/smtpd_milters=', or name your DKIM signer there)", service, service)
+	case asksUs:
+		r.ok("%s: copies come back to the gateway, which passes them", service)
+	default:
+		r.ok("%s: copies do not come back to the gateway", service)
+	}
+}
