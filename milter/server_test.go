@@ -35,9 +35,9 @@ type fakeMail struct {
 
 var accept = gateway.Reply{Action: gateway.Accept}
 
-func (m *fakeMail) Recipient(ctx context.Context, address, options string) gateway.Reply {
+func (m *fakeMail) Recipient(ctx context.Context, to gateway.Rcpt) gateway.Reply {
 	if m.recipient != nil {
-		return m.recipient(ctx, address)
+		return m.recipient(ctx, to.Address)
 	}
 	return accept
 }
@@ -64,7 +64,7 @@ func (m *fakeMail) Write(p []byte) (int, error) {
 	return m.body.Write(p)
 }
 
-func (m *fakeMail) End(ctx context.Context) gateway.Verdict {
+func (m *fakeMail) End(ctx context.Context, _ string) gateway.Verdict {
 	v := gateway.Verdict{Reply: accept}
 	if m.end != nil {
 		v = m.end(ctx)

@@ -17,11 +17,11 @@ import (
 
 // mail is what a session needs of a [gateway.Mail]: a test's way in.
 type mail interface {
-	Recipient(ctx context.Context, address, options string) gateway.Reply
+	Recipient(ctx context.Context, to gateway.Rcpt) gateway.Reply
 	Header(f message.Field)
 	EndHeader(queueID string) gateway.Reply
 	Write(p []byte) (int, error)
-	End(ctx context.Context) gateway.Verdict
+	End(ctx context.Context, messageID string) gateway.Verdict
 	Accepted() error
 	Fates() []gateway.Fate
 	Close()
@@ -146,7 +146,7 @@ func (s *session) RcptTo(to, options string, m dj.Modifier) (resp *dj.Response, 
 		return nil, errOrder
 	}
 	tx.record.see(m)
-	reply, err := s.judge(tx, to, options)
+	reply, err := s.judge(tx, gateway.Rcpt{Address: to, Options: options, Resolved: resolved(m)})
 	tx.record.fates = append(tx.record.fates, gateway.Fate{Address: to, Reply: reply, Why: err})
 	switch {
 	case err != nil:
@@ -157,10 +157,23 @@ func (s *session) RcptTo(to, options string, m dj.Modifier) (resp *dj.Response, 
 	return respond(reply), nil
 }
 
+// macroMessageID is Sendmail's: it does not show the field that it adds.
+const macroMessageID = "{msg_id}"
+
+// resolved is whom the MTA takes a recipient for. Sendmail has looked into its
+// virtusertable by then.
+func resolved(m dj.Macros) string {
+	address, host := m.Get(dj.MacroRcptAddr), m.Get(dj.MacroRcptHost)
+	if address == "" {
+		return ""
+	}
+	return address + " " + host
+}
+
 // judge asks for a reply, and does not wait for it longer than an MTA does:
 // Sendmail gives a milter 10 seconds. A look-up that is late has spoiled the
 // whole mail, since its outcome can be told to nobody any more.
-func (s *session) judge(tx *transaction, to, options string) (gateway.Reply, error) {
+func (s *session) judge(tx *transaction, to gateway.Rcpt) (gateway.Reply, error) {
 	if tx.answer != nil {
 		return *tx.answer, nil
 	}
@@ -168,7 +181,7 @@ func (s *session) judge(tx *transaction, to, options string) (gateway.Reply, err
 	done := make(chan judgement, 1)
 	go func() {
 		defer cancel()
-		done <- s.recipient(ctx, tx.mail, to, options)
+		done <- s.recipient(ctx, tx.mail, to)
 	}()
 	select {
 	case j := <-done:
@@ -179,7 +192,7 @@ func (s *session) judge(tx *transaction, to, options string) (gateway.Reply, err
 	case j := <-done: // just in time, and what ended the context
 		return j.reply, j.err
 	default:
-		reply := gateway.TooSlow(to)
+		reply := gateway.TooSlow(to.Address)
 		tx.late, tx.answer = done, &reply
 		return reply, nil
 	}
@@ -190,9 +203,9 @@ type judgement struct {
 	err   error // a panic
 }
 
-func (s *session) recipient(ctx context.Context, m mail, to, options string) (j judgement) {
+func (s *session) recipient(ctx context.Context, m mail, to gateway.Rcpt) (j judgement) {
 	defer s.caught("recipient", &j.err)
-	j.reply = m.Recipient(ctx, to, options)
+	j.reply = m.Recipient(ctx, to)
 	return j
 }
 
@@ -304,7 +317,7 @@ func (s *session) verdict(ctx context.Context, mail mail, m dj.Modifier) gateway
 	alive.Go(func() { s.showLife(ctx, cancel, m) })
 	defer alive.Wait()
 	defer cancel()
-	return mail.End(ctx)
+	return mail.End(ctx, m.Get(macroMessageID))
 }
 
 // showLife gives up what nobody waits for any more.

@@ -39,35 +39,29 @@ func (p fingerprint) sum() (key mailKey) {
 // sendersOwn returns the fields that the mail has had from its sender.
 func sendersOwn(h message.Header, queueID string) message.Header {
 	var own message.Header
-	made := false // by the MTA: the Message-ID, and with it the Date behind
 	for i, f := range h {
-		switch {
-		case isTrace(f):
-		case f.Is("Message-ID") && hasQueueID(f, queueID):
-			made = true
-		case f.Is("Date") && (made || onlyMade(h[i+1:], queueID)):
-		default:
+		if !isTrace(f) && !isMade(f, h[i+1:], queueID) {
 			own = append(own, f)
 		}
 	}
 	return own
 }
 
-// onlyMade says whether an MTA may have put in all of these, as Postfix does
-// behind the sender's own fields, in this order: Message-ID, Date, From, To.
-func onlyMade(fields message.Header, queueID string) bool {
-	for _, f := range fields {
-		if !f.Is("From") && !f.Is("To") && !(f.Is("Message-ID") && hasQueueID(f, queueID)) {
-			return false
-		}
+// isMade says whether the MTA may have made a Message-ID or a Date, for this try
+// alone. Postfix appends what is missing, in this order: Message-ID, Date, From;
+// or those fields with Resent- in front. Sendmail does not show what it adds.
+func isMade(f message.Field, behind message.Header, queueID string) bool {
+	switch {
+	case isField(f, "Message-ID"):
+		// Postfix makes <TIME.QUEUEID@HOST>.
+		return queueID != "" && strings.Contains(f.Value, "."+queueID+"@")
+	case isField(f, "Date"):
+		return len(behind) == 0 || len(behind) == 1 && isField(behind[0], "From")
 	}
-	return true
+	return false
 }
 
-// hasQueueID: Postfix makes <TIME.QUEUEID@HOST>, and so does Sendmail.
-func hasQueueID(f message.Field, queueID string) bool {
-	return queueID != "" && strings.Contains(f.Value, "."+queueID+"@")
-}
+func isField(f message.Field, name string) bool { return f.Is(name) || f.Is("Resent-"+name) }
 
 // trace are the fields that are put in on the way: RFC 5322, Section 3.6.7, and
 // what the RFCs 5451, 6376, 7208, 8617 and 9228 have added. Of the fields that

@@ -323,7 +323,7 @@ func TestVeil(t *testing.T) {
 	if err != nil || len(other) != len(text) || bytes.Equal(other[:1000], text[:1000]) {
 		t.Errorf("the same mail is the same in another file: %v", err)
 	}
-	if v := m.End(t.Context()); !v.Encrypted {
+	if v := m.End(t.Context(), ""); !v.Encrypted {
 		t.Errorf("%+v", v)
 	}
 	if _, err := file.Stat(); !errors.Is(err, os.ErrClosed) {
@@ -362,7 +362,7 @@ func TestWaitForMemory(t *testing.T) {
 		m.Write(body)
 		ctx, cancel := context.WithTimeout(t.Context(), 20*time.Millisecond)
 		defer cancel()
-		if v := m.End(ctx); codes(v.Reply) != "451 4.3.0" {
+		if v := m.End(ctx, ""); codes(v.Reply) != "451 4.3.0" {
 			t.Errorf("%+v", v)
 		}
 	})
@@ -381,10 +381,10 @@ func TestWaitForMemory(t *testing.T) {
 		waiting.Go(func() {
 			m := g.Begin(Sender{})
 			defer m.Close()
-			m.Recipient(t.Context(), p.address, "")
+			m.Recipient(t.Context(), Rcpt{Address: p.address})
 			m.EndHeader("")
 			m.Write(body)
-			v := m.End(t.Context())
+			v := m.End(t.Context(), "")
 			if !v.Encrypted {
 				t.Errorf("%+v", v)
 				return
@@ -425,7 +425,7 @@ func TestFault(t *testing.T) {
 	m.EndHeader("")
 	m.Write([]byte("hello\r\n"))
 	m.to[0].certs = []cms.Recipient{other.to} // who was meant, and is not in it
-	v := m.End(t.Context())
+	v := m.End(t.Context(), "")
 	if codes(v.Reply) != "451 4.3.0" || v.Reply.Action != Defer || v.Fault == nil || v.Body != nil || v.Encrypted {
 		t.Errorf("%+v", v)
 	}

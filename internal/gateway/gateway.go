@@ -79,6 +79,16 @@ type Sender struct {
 	Pickup bool
 }
 
+// A Rcpt is a recipient as the MTA names him.
+type Rcpt struct {
+	Address string // as the client gave it, without angle brackets
+	Options string // ESMTP parameters, as received
+
+	// Resolved is whom the MTA takes him for, if it has looked up aliases before
+	// it asks, as Sendmail does: it may take him for the same as another.
+	Resolved string
+}
+
 // A Reply is what the sending side is told about a recipient or a mail. The
 // zero Reply defers.
 type Reply struct {

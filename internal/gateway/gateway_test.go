@@ -58,7 +58,7 @@ func begin(t *testing.T, g *Gateway, recipients ...string) *Mail {
 	m := g.Begin(Sender{Address: "alice@example.org"})
 	t.Cleanup(m.Close)
 	for _, address := range recipients {
-		if r := m.Recipient(t.Context(), address, ""); r.Action != Accept {
+		if r := m.Recipient(t.Context(), Rcpt{Address: address}); r.Action != Accept {
 			t.Fatalf("%s: %s %s", address, codes(r), r.Text)
 		}
 	}
@@ -81,7 +81,7 @@ func send(t *testing.T, m *Mail, h message.Header, body []byte) Verdict {
 		}
 		body = body[n:]
 	}
-	return m.End(t.Context())
+	return m.End(t.Context(), "")
 }
 
 func TestRecipients(t *testing.T) {
@@ -119,7 +119,7 @@ func TestRecipients(t *testing.T) {
 				address, after, _ := strings.Cut(rest, "=")
 				want := after[:len("250 2.1.5")]
 				rest = strings.TrimPrefix(after[len(want):], " ")
-				if got := m.Recipient(t.Context(), address, ""); codes(got) != want {
+				if got := m.Recipient(t.Context(), Rcpt{Address: address}); codes(got) != want {
 					t.Errorf("%s: %s %s, want %s", address, codes(got), got.Text, want)
 				}
 			}
@@ -158,7 +158,7 @@ func TestWithoutMatchingRule(t *testing.T) {
 			g := &Gateway{Rules: test.rules, Keys: g.Keys}
 			m := g.Begin(Sender{Address: "mallory@example.com"})
 			defer m.Close()
-			if r := m.Recipient(t.Context(), "rsa@example.net", ""); codes(r) != "451 4.3.5" || r.Action != Defer {
+			if r := m.Recipient(t.Context(), Rcpt{Address: "rsa@example.net"}); codes(r) != "451 4.3.5" || r.Action != Defer {
 				t.Errorf("%s %s", codes(r), r.Text)
 			}
 		})
@@ -176,7 +176,7 @@ func TestBudget(t *testing.T) {
 			}
 			return keystore.Keys{}
 		})
-		g.Begin(Sender{Address: "alice@example.org"}).Recipient(t.Context(), "rsa@example.net", "")
+		g.Begin(Sender{Address: "alice@example.org"}).Recipient(t.Context(), Rcpt{Address: "rsa@example.net"})
 	}
 }
 
@@ -368,7 +368,7 @@ func TestPickup(t *testing.T) {
 			m := g.Begin(Sender{Address: "alice@example.org", Pickup: true})
 			defer m.Close()
 			for _, address := range test.to {
-				if r := m.Recipient(t.Context(), address, ""); r.Action != Accept {
+				if r := m.Recipient(t.Context(), Rcpt{Address: address}); r.Action != Accept {
 					t.Errorf("%s: %s at RCPT", address, codes(r))
 				}
 			}
@@ -379,7 +379,7 @@ func TestPickup(t *testing.T) {
 				t.Errorf("%s at the end of the header", codes(r))
 			}
 			m.Write([]byte("hello\r\n"))
-			v := m.End(t.Context())
+			v := m.End(t.Context(), "")
 			if codes(v.Reply) != test.want || !strings.Contains(v.Reply.Text, test.text) || len(m.Fates()) != len(test.to) {
 				t.Errorf("%s %s, %+v", codes(v.Reply), v.Reply.Text, m.Fates())
 			}
@@ -398,7 +398,7 @@ func TestPickupWithoutMatchingRule(t *testing.T) {
 	g, _, _ := newGateway(t)
 	m := g.Begin(Sender{Address: "mallory@example.com", Pickup: true})
 	defer m.Close()
-	if r := m.Recipient(t.Context(), "rsa@example.net", ""); r.Action != Accept {
+	if r := m.Recipient(t.Context(), Rcpt{Address: "rsa@example.net"}); r.Action != Accept {
 		t.Errorf("%s at RCPT", codes(r))
 	}
 	v := send(t, m, header("To: rsa@example.net"), []byte("hello\r\n"))
@@ -410,12 +410,12 @@ func TestPickupWithoutMatchingRule(t *testing.T) {
 // Whatever is forgotten, doubled or out of order never lets a mail pass.
 func TestOrder(t *testing.T) {
 	g, _, _ := newGateway(t)
-	recipient := func(m *Mail) { m.Recipient(context.Background(), "rsa@example.net", "") }
-	ours := func(m *Mail) { m.Recipient(context.Background(), "bob@example.org", "") }
+	recipient := func(m *Mail) { m.Recipient(context.Background(), Rcpt{Address: "rsa@example.net"}) }
+	ours := func(m *Mail) { m.Recipient(context.Background(), Rcpt{Address: "bob@example.org"}) }
 	field := func(m *Mail) { m.Header(message.Field{Name: "To", Value: " rsa@example.net"}) }
 	endHeader := func(m *Mail) { m.EndHeader("") }
 	body := func(m *Mail) { m.Write([]byte("hello\r\n")) }
-	end := func(m *Mail) { m.End(context.Background()) }
+	end := func(m *Mail) { m.End(context.Background(), "") }
 	closed := func(m *Mail) { m.Close() }
 	for _, test := range []struct {
 		name  string
@@ -423,7 +423,7 @@ func TestOrder(t *testing.T) {
 	}{
 		{"nothing", nil},
 		{"no recipient", []func(*Mail){field, endHeader, body}},
-		{"only a refused recipient", []func(*Mail){func(m *Mail) { m.Recipient(context.Background(), "none@example.net", "") }, endHeader, body}},
+		{"only a refused recipient", []func(*Mail){func(m *Mail) { m.Recipient(context.Background(), Rcpt{Address: "none@example.net"}) }, endHeader, body}},
 		{"no end of header", []func(*Mail){recipient, field}},
 		{"no end of header, ours", []func(*Mail){ours, field}},
 		{"body before the end of the header", []func(*Mail){recipient, field, body, endHeader}},
@@ -444,7 +444,7 @@ func TestOrder(t *testing.T) {
 			for _, call := range test.calls {
 				call(m)
 			}
-			if v := m.End(t.Context()); v.Reply.Action != Defer || v.Encrypted || v.Body != nil {
+			if v := m.End(t.Context(), ""); v.Reply.Action != Defer || v.Encrypted || v.Body != nil {
 				t.Errorf("%+v", v)
 			}
 		})
@@ -457,7 +457,7 @@ func TestEndTooLate(t *testing.T) {
 	m.EndHeader("")
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if v := m.End(ctx); v.Reply.Action != Defer {
+	if v := m.End(ctx, ""); v.Reply.Action != Defer {
 		t.Errorf("%+v", v)
 	}
 }
@@ -550,9 +550,9 @@ func TestTooManyRecipients(t *testing.T) {
 		m := g.Begin(Sender{Address: "alice@example.org", Pickup: pickup})
 		defer m.Close()
 		for range maxRecipients {
-			m.Recipient(t.Context(), "bob@example.org", "")
+			m.Recipient(t.Context(), Rcpt{Address: "bob@example.org"})
 		}
-		r, want := m.Recipient(t.Context(), "carol@example.org", ""), Accept
+		r, want := m.Recipient(t.Context(), Rcpt{Address: "carol@example.org"}), Accept
 		if r.Action == Accept {
 			t.Error("accepted")
 		}
@@ -644,12 +644,12 @@ func BenchmarkMail(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		m := g.Begin(Sender{})
-		m.Recipient(b.Context(), p.address, "")
+		m.Recipient(b.Context(), Rcpt{Address: p.address})
 		m.EndHeader("")
 		for range 160 {
 			m.Write(body)
 		}
-		if _, err := io.Copy(io.Discard, m.End(b.Context()).Body); err != nil {
+		if _, err := io.Copy(io.Discard, m.End(b.Context(), "").Body); err != nil {
 			b.Fatal(err)
 		}
 		m.Close()

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -53,7 +54,7 @@ func (m *Mail) divide(asItIs bool) (d division, err error) {
 		}
 	}
 	m.opened = len(d.served) > 0
-	d.deal(pending, len(groups) == 1)
+	d.deal(pending, len(groups) == 1, m.from.Pickup)
 	return d, nil
 }
 
@@ -72,8 +73,10 @@ func (g Group) part(has func(address string) bool) (served, left Group) {
 // deal chooses whom the mail in hand is for. Of a mail that was split it is never
 // those who get it in clear: should the MTA not take the others off it, they get
 // what they cannot read, and nobody reads what he must not.
-func (d *division) deal(pending []Group, whole bool) {
-	hand := slices.IndexFunc(pending, func(g Group) bool { return whole || !g.plain() && !g.meets(d, pending) })
+func (d *division) deal(pending []Group, whole, pickup bool) {
+	hand := slices.IndexFunc(pending, func(g Group) bool {
+		return whole || !g.plain() && !g.meets(append(slices.Clone(pending), d.served), pickup)
+	})
 	for i, g := range pending {
 		if i == hand {
 			d.hand = g
@@ -83,29 +86,61 @@ func (d *division) deal(pending []Group, whole bool) {
 	}
 }
 
-// meets says whether an MTA that does not tell upper from lower case would take
-// one of the group off the mail together with somebody else.
-func (g Group) meets(d *division, groups []Group) bool {
+// meets says whether an MTA, told to take one of the other groups off the mail,
+// could take one of this group for him.
+func (g Group) meets(groups []Group, pickup bool) bool {
 	own := make(map[string]bool)
 	for _, r := range g {
-		own[lower(r.address)] = true
-	}
-	others := slices.Clone(d.served)
-	for _, other := range groups {
-		if &other[0] != &g[0] {
-			others = append(others, other...)
+		for _, name := range r.names(pickup) {
+			own[name] = true
 		}
 	}
-	return slices.ContainsFunc(others, func(r recipient) bool { return own[lower(r.address)] })
+	return slices.ContainsFunc(groups, func(other Group) bool {
+		return len(other) > 0 && &other[0] != &g[0] && slices.ContainsFunc(other, func(r recipient) bool {
+			return slices.ContainsFunc(r.names(pickup), func(name string) bool { return own[name] })
+		})
+	})
 }
 
-// removed are those whom the mail in hand is not for.
-func (d division) removed() []string {
+// names are what an MTA may know a recipient by. It need not tell upper from lower
+// case (Sendmail does not in its own domains), Sendmail goes by what its
+// virtusertable says, and Postfix's pickup by what was typed, which may be the
+// local part alone.
+func (r recipient) names(pickup bool) []string {
+	names := []string{lower(mailboxName(r.address))}
+	if r.resolved != "" {
+		names = append(names, lower(r.resolved))
+	}
+	if pickup {
+		names = append(names, lower(localPart(r.address)))
+	}
+	return names
+}
+
+func localPart(address string) string {
+	if i := strings.LastIndexByte(address, '@'); i >= 0 {
+		return address[:i]
+	}
+	return address
+}
+
+// removed are those whom the mail in hand is not for, as the MTA knows them. A
+// milter names a recipient as it was told him; an MTA that finds nobody of that
+// name says nothing.
+func (d division) removed(pickup bool) []string {
 	var all []string
+	seen := make(map[string]bool)
+	remove := func(name string) {
+		if !seen[name] {
+			seen[name] = true
+			all = append(all, name)
+		}
+	}
 	for _, g := range append(slices.Clone(d.copies), d.served) {
 		for _, r := range g {
-			if !slices.Contains(all, r.address) {
-				all = append(all, r.address)
+			remove(r.address)
+			if pickup { // Postfix shows us another name than it has, if that has no domain
+				remove(localPart(r.address))
 			}
 		}
 	}

@@ -62,16 +62,15 @@ const (
 	atEnd
 )
 
-// Recipient judges one recipient, given without angle brackets, with the ESMTP
-// parameters of his RCPT.
-func (m *Mail) Recipient(ctx context.Context, address, options string) Reply {
+// Recipient judges one recipient.
+func (m *Mail) Recipient(ctx context.Context, to Rcpt) Reply {
 	switch {
 	case m.stage != atRecipients:
 		return m.end(outOfOrder, errors.New("a recipient after the header"))
 	case len(m.fates) == maxRecipients:
-		return m.tooMany(address)
+		return m.tooMany(to.Address)
 	}
-	e := m.gateway.Explain(ctx, m.from.Address, address)
+	e := m.gateway.Explain(ctx, m.from.Address, to.Address)
 	next, reply := e.recipient(), e.Reply
 	if reply.Action == Accept && m.gateway.Resubmit == nil {
 		reply = join(m.to, next)
@@ -83,7 +82,7 @@ func (m *Mail) Recipient(ctx context.Context, address, options string) Reply {
 		reply = forGood(reply)
 	}
 	if reply.Action == Accept {
-		next.fate, next.options = len(m.fates), options
+		next.fate, next.options, next.resolved = len(m.fates), to.Options, to.Resolved
 		m.to = append(m.to, next)
 	}
 	m.fates = append(m.fates, e.fate(next, reply))
@@ -293,7 +292,10 @@ func (m *Mail) store(p []byte) (int, error) {
 }
 
 // End gives the verdict. Its Body may be read until Close.
-func (m *Mail) End(ctx context.Context) Verdict {
+//
+// The message id is that which the MTA gives the mail, if it does not show it as a
+// field. Its copies are the same mail.
+func (m *Mail) End(ctx context.Context, messageID string) Verdict {
 	switch {
 	case m.stage != atBody:
 		m.end(outOfOrder, errors.New("the end out of its place"))
@@ -320,6 +322,9 @@ func (m *Mail) End(ctx context.Context) Verdict {
 	if asItIs != "" {
 		return m.pass(d, asItIs)
 	}
+	if m.content != nil && messageID != "" && len(m.header.Values("Message-ID")) == 0 {
+		m.header = append(m.header, message.Field{Name: "Message-ID", Value: " " + messageID})
+	}
 	return m.send(ctx, d)
 }
 
@@ -333,7 +338,7 @@ func (m *Mail) pass(d division, how string) Verdict {
 
 // accept is the verdict on a mail that goes on.
 func (m *Mail) accept(d division, how string, v Verdict) Verdict {
-	v.Reply, v.Nobody, v.Removes = accepted, len(d.hand) == 0, d.removed()
+	v.Reply, v.Nobody, v.Removes = accepted, len(d.hand) == 0, d.removed(m.from.Pickup)
 	for i, copy := range d.copies {
 		sent := "encrypted"
 		if copy.plain() {

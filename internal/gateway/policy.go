@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"slices"
+	"strings"
 
 	"smimea.example/internal/cms"
 	"smimea.example/internal/message"
@@ -28,6 +29,10 @@ func decide(rule Rule, f Finding) Reply {
 	switch {
 	case f.Syntax != nil:
 		return badAddress(f.Address)
+	case strings.HasPrefix(f.Address, "@"):
+		// A source route (RFC 5321, Appendix C). Postfix knows such a recipient by
+		// another name, and would not take him off a mail.
+		return routedAddress(f.Address)
 	case f.Routed && (rule.Action == Never || rule.Action == Prefer):
 		// The domain that it names need not be the one it goes to.
 		return routedAddress(f.Address)
@@ -70,8 +75,9 @@ func require(f Finding) Reply {
 // A recipient is one who is accepted. The zero recipient gets nothing in clear.
 type recipient struct {
 	address string // as the client gave it
-	options string // ESMTP parameters of his RCPT
 	fate    int    // his place among the fates of the mail
+
+	options, resolved string // see Rcpt
 
 	plain bool // a rule says that he gets the mail as it is
 	mark  Mark // if the mail has it; the zero Mark: in any case

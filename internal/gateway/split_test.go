@@ -277,8 +277,8 @@ func TestCopiesHaveTheEnvelope(t *testing.T) {
 	office := splittingGateway(t, g)
 	m := g.Begin(Sender{Address: "alice@example.org", Options: "BODY=8BITMIME RET=FULL ENVID=QQ+2B314159 SMTPUTF8 SIZE=10"})
 	t.Cleanup(m.Close)
-	m.Recipient(t.Context(), "rsa@example.net", "")
-	m.Recipient(t.Context(), "ec@example.net", "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Bob+2Bx@example.com")
+	m.Recipient(t.Context(), Rcpt{Address: "rsa@example.net"})
+	m.Recipient(t.Context(), Rcpt{Address: "ec@example.net", Options: "NOTIFY=SUCCESS,FAILURE ORCPT=rfc822;Bob+2Bx@example.com"})
 	v := send(t, m, header("To: rsa@example.net, ec@example.net"), []byte(greeting))
 	mails := office.mails()
 	if v.Reply.Action != Accept || len(mails) != 1 {

@@ -416,13 +416,13 @@ func (l *lab) throughGateway(body []byte) func() error {
 	return func() error {
 		m := g.Begin(gateway.Sender{Address: "bob@example.org"})
 		defer m.Close()
-		m.Recipient(l.ctx, alice, "")
+		m.Recipient(l.ctx, gateway.Rcpt{Address: alice})
 		for _, f := range header {
 			m.Header(f)
 		}
 		m.EndHeader("")
 		m.Write(body)
-		v := m.End(l.ctx)
+		v := m.End(l.ctx, "")
 		if !v.Encrypted {
 			return errors.New(v.Reply.Text)
 		}
