@@ -43,6 +43,8 @@ const (
 	cmdUnknown   = 'U'
 	cmdQuit      = 'Q'
 	cmdQuitNew   = 'K'
+
+	replyContinue = 'c'
 )
 
 // A guard stands between the sockets and the protocol library. Its
@@ -53,6 +55,7 @@ type guard struct {
 	idle  time.Duration // how long a connection may be silent between two mails
 	frame time.Duration // how long one frame may take from its first byte to its last
 	log   *slog.Logger
+	load  *Load         // told of connections that come and go
 	slots chan struct{} // one for each connection that may be open
 	done  chan struct{} // closed when no more connections are taken
 
@@ -66,6 +69,7 @@ func newGuard(connections int, idle, frame time.Duration, log *slog.Logger) *gua
 		idle:  idle,
 		frame: frame,
 		log:   log,
+		load:  new(Load),
 		slots: make(chan struct{}, connections),
 		done:  make(chan struct{}),
 		open:  make(map[*guardedConn]struct{}),
@@ -139,6 +143,7 @@ func (g *guard) take(conn net.Conn) *guardedConn {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.open[c] = struct{}{}
+	g.load.connections.Add(1)
 	if g.draining {
 		conn.Close()
 	}
@@ -169,6 +174,17 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Write notes that a mail has been turned away at its beginning. An MTA may say
+// nothing more of it, not even that it is over.
+func (c *guardedConn) Write(p []byte) (int, error) {
+	if c.last == cmdMail && len(p) > 4 && p[4] != replyContinue { // the library writes the head of a frame first
+		c.guard.mu.Lock()
+		c.busy = false
+		c.guard.mu.Unlock()
+	}
+	return c.Conn.Write(p)
+}
+
 // SetReadDeadline does nothing: the guard keeps the time.
 func (c *guardedConn) SetReadDeadline(time.Time) error { return nil }
 
@@ -182,6 +198,7 @@ func (c *guardedConn) Close() error {
 		c.guard.mu.Lock()
 		delete(c.guard.open, c)
 		c.guard.mu.Unlock()
+		c.guard.load.connections.Add(-1)
 		<-c.guard.slots
 	})
 	return err

@@ -36,7 +36,20 @@ type Server struct {
 	Gateway *gateway.Gateway
 	Log     *slog.Logger // default: slog.Default()
 
+	// Enter returns the gateway for a mail that begins now, and what is called
+	// once when that mail has ended: for those whose gateway changes while they
+	// serve. Default: always Gateway.
+	Enter func() (g *gateway.Gateway, leave func())
+
+	// Done is told of each mail that has ended, by many goroutines. Default:
+	// nobody is.
+	Done func(Summary)
+
+	// Load is kept up to date. Default: one that nobody sees.
+	Load *Load
+
 	Connections int           // at a time; 200
+	Mails       int           // in flight; one that is too many is deferred; as many as Connections
 	Recipient   time.Duration // the answer to a RCPT is due; 8 s
 	End         time.Duration // for everything that is done at the end of a message; 240 s
 	Idle        time.Duration // silence between two mails; 15 minutes, as an SMTP client may take 5
@@ -61,6 +74,7 @@ func init() {
 func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	s = s.withDefaults()
 	g := newGuard(s.Connections, s.Idle, s.Frame, s.Log)
+	g.load = s.Load
 	server := dj.NewServer(
 		dj.WithMilter(func() dj.Milter { return &session{server: s} }),
 		dj.WithActions(actions),
@@ -110,8 +124,14 @@ func (s *Server) withDefaults() *Server {
 	if t.Connections <= 0 {
 		t.Connections = 200
 	}
+	if t.Mails <= 0 {
+		t.Mails = t.Connections
+	}
+	if t.Load == nil {
+		t.Load = new(Load)
+	}
 	if t.begin == nil {
-		t.begin = func(from gateway.Sender) mail { return t.Gateway.Begin(from) }
+		t.begin = t.hold
 	}
 	orDefault(&t.Recipient, 8*time.Second)
 	orDefault(&t.End, 240*time.Second)

@@ -108,15 +108,19 @@ func (s *session) MailFrom(from, options string, m dj.Modifier) (resp *dj.Respon
 	defer s.caught("mail", &err)
 	s.goesOn()
 	s.abandon()
-	if m.Get(dj.MacroDaemonName) == ResubmitDaemon {
+if m.Get(dj.MacroDaemonName) == ResubmitDaemon {
 		return dj.RespAccept, nil
 	}
 	sender := gateway.Sender{Address: from, Options: options, Pickup: s.pickup}
-	s.tx = &transaction{
-		mail:   s.server.begin(sender),
-		record: record{started: time.Now(), client: s.client, sender: sender},
+	record := record{started: time.Now(), client: s.client, sender: sender}
+	record.see(m)
+	mail, ok := s.server.start(sender)
+	if !ok {
+		record.reply = &tooManyMails
+		s.server.ended(&record)
+		return respond(tooManyMails), nil
 	}
-	s.tx.record.see(m)
+	s.tx = &transaction{mail: mail, record: record}
 	return dj.RespContinue, nil
 }
 
@@ -373,12 +377,12 @@ func (s *session) abandon() {
 	}
 	s.tx = nil
 	if tx.late == nil {
+		defer tx.mail.Close()
 		tx.record.explain(tx.mail.Fates())
-		tx.record.log(s.server.Log)
-		tx.mail.Close()
+		s.server.ended(&tx.record)
 		return
 	}
-	tx.record.log(s.server.Log)
+	s.server.ended(&tx.record)
 	go func() {
 		var err error
 		defer s.caught("close", &err)
