@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -19,16 +20,29 @@ const (
 // An anchorWatch tells of keys that come and go, while there is time to get new
 // trust anchors.
 type anchorWatch struct {
-	validator *dnssec.Validator
-	metrics   *metrics
-	log       *slog.Logger
+	resolver func() (v *dnssec.Validator, leave func())
+	again    chan struct{} // the settings have changed
+	metrics  *metrics
+	log      *slog.Logger
 
+	zones  []string          // that were looked at last
 	told   map[string]string // by zone: the warnings of the last line
 	failed map[string]bool   // by zone: the last line said that we do not know
 }
 
-func newAnchorWatch(v *dnssec.Validator, m *metrics, log *slog.Logger) *anchorWatch {
-	return &anchorWatch{v, m, log, map[string]string{}, map[string]bool{}}
+func newAnchorWatch(resolver func() (*dnssec.Validator, func()), m *metrics, log *slog.Logger) *anchorWatch {
+	return &anchorWatch{
+		resolver: resolver, again: make(chan struct{}, 1), metrics: m, log: log,
+		told: map[string]string{}, failed: map[string]bool{},
+	}
+}
+
+// lookAgain has it look without waiting for the next day.
+func (w *anchorWatch) lookAgain() {
+	select {
+	case w.again <- struct{}{}:
+	default: // it is about to
+	}
 }
 
 // run looks at once, and then each day, until ctx ends.
@@ -41,6 +55,7 @@ func (w *anchorWatch) run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-w.again:
 		case <-time.After(next):
 		}
 	}
@@ -48,9 +63,12 @@ func (w *anchorWatch) run(ctx context.Context) {
 
 // look compares all, and reports whether that was possible.
 func (w *anchorWatch) look(ctx context.Context) bool {
+	v, leave := w.resolver()
+	defer leave()
+	w.forget(v.AnchorZones())
 	all := true
-	for _, zone := range w.validator.AnchorZones() {
-		r := w.validator.CheckAnchors(ctx, zone)
+	for _, zone := range w.zones {
+		r := v.CheckAnchors(ctx, zone)
 		if ctx.Err() != nil {
 			return false
 		}
@@ -59,6 +77,18 @@ func (w *anchorWatch) look(ctx context.Context) bool {
 		all = all && r.Status == dnssec.Secure
 	}
 	return all
+}
+
+// forget drops what is known of zones for which there are no anchors any more.
+func (w *anchorWatch) forget(zones []string) {
+	for _, zone := range w.zones {
+		if !slices.Contains(zones, zone) {
+			w.metrics.noAnchors(zone)
+			delete(w.told, zone)
+			delete(w.failed, zone)
+		}
+	}
+	w.zones = zones
 }
 
 // tell writes a line when something has changed.

@@ -11,8 +11,8 @@
 // are listed in package milter's comment and in smimea-milter(8).
 //
 // SIGTERM and SIGINT let it finish the mails in flight and end; a second one
-// ends it at once. SIGHUP reads the directories of pinned certificates, of
-// candidates and of CRLs again. Other settings take a restart.
+// ends it at once. SIGHUP takes changed settings over, whole or not at all
+// (mainreload.go).
 //
 // Exit codes: 0 ended as told, or the check found no error · 1 failed · 2 wrong
 // usage.
@@ -35,7 +35,6 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
-	"smimea.example/internal/config"
 	"smimea.example/milter"
 )
 
@@ -92,23 +91,20 @@ func programVersion() string {
 
 // A process is everything that the settings name, opened.
 type process struct {
-	settings  *config.Config
-	house     *config.Built
+	path      string // of the settings
+	houses    *houses
 	listeners []net.Listener
 	scraped   net.Listener // where Prometheus asks; nil for nowhere
 }
 
 func open(path string) (*process, error) {
-	settings, err := config.Load(path)
+	first, err := openHouse(path)
 	if err != nil {
 		return nil, err
 	}
-	house, err := settings.Build()
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", path, err)
-	}
-	p := &process{settings: settings, house: house}
-	if err := house.OpenJournal(settings.Resubmit.Journal); err != nil {
+	settings := first.settings
+	p := &process{path: path, houses: newHouses(first)}
+	if err := p.houses.openJournal(); err != nil {
 		p.close()
 		return nil, err
 	}
@@ -130,12 +126,13 @@ func (p *process) close() {
 	for _, l := range p.listeners {
 		l.Close()
 	}
-	p.house.Close()
+	p.houses.close()
 }
 
 // serve serves until it is told to stop.
 func (p *process) serve(log *slog.Logger) error {
-	defer p.house.Close()
+	defer p.houses.close()
+	settings := p.houses.current.settings // what is read here does not change
 	var background sync.WaitGroup
 	defer background.Wait()
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
@@ -143,26 +140,28 @@ func (p *process) serve(log *slog.Logger) error {
 	defer context.AfterFunc(ctx, func() {
 		stop() // the next signal ends the process
 		notify(daemon.SdNotifyStopping)
-		log.Info("stopping", "wait", p.settings.Limits.Wait.String())
+		log.Info("stopping", "wait", settings.Limits.Wait.String())
 	})()
-	tellOfCRLs(p.house.CRLs, time.Now(), log)
+	tellOfCRLs(p.houses.current.CRLs, time.Now(), log)
+	m := newMetrics()
+	anchors := newAnchorWatch(p.houses.resolver, m, log)
+	background.Go(func() { anchors.run(ctx) })
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
-	background.Go(func() { reload(ctx, hup, p.house, log) })
-	m := newMetrics()
-	background.Go(func() { newAnchorWatch(p.house.Resolver, m, log).run(ctx) })
+	background.Go(func() { reload(ctx, hup, p, anchors, log) })
 	if p.scraped != nil {
 		background.Go(func() { m.serve(ctx, p.scraped, log) })
 	}
 
-	debug.SetMemoryLimit(goMemory(p.settings.Limits.Memory.Octets))
+	debug.SetMemoryLimit(goMemory(settings.Limits.Memory.Octets))
 	notify(daemon.SdNotifyReady)
-	log.Info("ready", "listen", p.settings.Listen, "version", programVersion())
+	log.Info("ready", "listen", settings.Listen, "version", programVersion())
 	server := milter.Server{
-		Gateway:     p.house.Gateway,
+		Enter:       p.houses.forMail,
 		Log:         log,
-		Connections: p.settings.Limits.Connections,
-		Drain:       p.settings.Limits.Wait.Duration,
+		Connections: settings.Limits.Connections,
+		Mails:       settings.Limits.Mails,
+		Drain:       settings.Limits.Wait.Duration,
 	}
 	return server.Serve(ctx, p.listeners...)
 }

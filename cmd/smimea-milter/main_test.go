@@ -24,10 +24,11 @@ func TestMain(m *testing.M) {
 
 // A daemonProcess is a running daemon.
 type daemonProcess struct {
-	t      *testing.T
-	cmd    *exec.Cmd
-	socket string
-	log    *bufio.Reader
+	t        *testing.T
+	cmd      *exec.Cmd
+	socket   string
+	settings string // their file
+	log      *bufio.Reader
 }
 
 // startDaemon starts a daemon under which nothing is encrypted, so that no DNS
@@ -44,12 +45,9 @@ func startDaemonWith(t *testing.T, more string) *daemonProcess {
 	t.Helper()
 	dir := t.TempDir()
 	d := &daemonProcess{t: t, socket: filepath.Join(dir, "milter.sock")}
-	settings := filepath.Join(dir, "smimea.toml")
-	content := "listen = [\"unix:" + d.socket + "\"]\n" + more
-	if err := os.WriteFile(settings, []byte(content), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	d.cmd = exec.Command(os.Args[0], "-config", settings)
+	d.settings = filepath.Join(dir, "smimea.toml")
+	d.write(more)
+	d.cmd = exec.Command(os.Args[0], "-config", d.settings)
 	d.cmd.Env = append(os.Environ(), "SMIMEA_MILTER_IS_DAEMON=1")
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
@@ -63,6 +61,18 @@ func startDaemonWith(t *testing.T, more string) *daemonProcess {
 	time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }) // nothing below waits for ever
 	d.waitFor(`"msg":"ready"`)
 	return d
+}
+
+// write writes settings for all but the socket, as an editor does: all at once.
+func (d *daemonProcess) write(more string) {
+	d.t.Helper()
+	err := os.WriteFile(d.settings+".new", []byte("listen = [\"unix:"+d.socket+"\"]\n"+more), 0o600)
+	if err == nil {
+		err = os.Rename(d.settings+".new", d.settings)
+	}
+	if err != nil {
+		d.t.Fatal(err)
+	}
 }
 
 // waitFor reads the log up to a line that holds text.
@@ -82,6 +92,17 @@ func (d *daemonProcess) waitFor(text string) {
 // begin brings a mail up to its end.
 func (d *daemonProcess) begin() *mta.ClientSession {
 	d.t.Helper()
+	s := d.connect()
+	d.step("mail", func() (*mta.Action, error) { return s.Mail("alice@example.org", nil) })
+	d.step("rcpt", func() (*mta.Action, error) { return s.Rcpt("bob@example.net", nil) })
+	d.step("end of header", s.HeaderEnd)
+	d.step("body", func() (*mta.Action, error) { return s.BodyChunk([]byte("Hello\r\n")) })
+	return s
+}
+
+// connect opens a connection for a client.
+func (d *daemonProcess) connect() *mta.ClientSession {
+	d.t.Helper()
 	s, err := mta.NewClientWithOptions("unix", d.socket, mta.ClientOptions{
 		ReadTimeout: 5 * time.Second, ActionMask: 0x1ff, ProtocolMask: 0x1fffff,
 	}).Session()
@@ -89,10 +110,6 @@ func (d *daemonProcess) begin() *mta.ClientSession {
 		d.t.Fatal(err)
 	}
 	d.step("connect", func() (*mta.Action, error) { return s.Conn("client", mta.FamilyInet, 4711, "192.0.2.1") })
-	d.step("mail", func() (*mta.Action, error) { return s.Mail("alice@example.org", nil) })
-	d.step("rcpt", func() (*mta.Action, error) { return s.Rcpt("bob@example.net", nil) })
-	d.step("end of header", s.HeaderEnd)
-	d.step("body", func() (*mta.Action, error) { return s.BodyChunk([]byte("Hello\r\n")) })
 	return s
 }
 
@@ -114,7 +131,7 @@ func TestMailInFlightOutlivesSIGTERM(t *testing.T) {
 	d := startDaemon(t)
 	s := d.begin()
 	d.signal(syscall.SIGHUP)
-	d.waitFor(`"msg":"no certificates are pinned"`)
+	d.waitFor(`"msg":"settings: taken over"`)
 	d.signal(syscall.SIGTERM)
 	d.waitFor(`"msg":"stopping"`)
 	if _, act, err := s.End(); err != nil || act.Code != mta.ActAccept {

@@ -2,38 +2,105 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"log/slog"
 	"os"
+	"strings"
 	"time"
 
-	"smimea.example/internal/config"
 	"smimea.example/keystore"
 )
 
-// reload reads again at each signal what may change while we run, until ctx ends.
-func reload(ctx context.Context, hup <-chan os.Signal, house *config.Built, log *slog.Logger) {
+// reload takes the settings over at each signal, until ctx ends.
+func reload(ctx context.Context, hup <-chan os.Signal, p *process, anchors *anchorWatch, log *slog.Logger) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			reloadAll(house, log)
+			p.takeOver(log)
+			anchors.lookAgain()
 		}
+	}
+}
+
+// takeOver reads the settings and all that they name, and has the mails that
+// begin from now on handled as they say. If anything is wrong, all of them stay
+// as they were; but what is revoked must be known whatever slip there is
+// elsewhere, so the directories of before are read again, each by itself.
+func (p *process) takeOver(log *slog.Logger) {
+	next, err := p.next()
+	if err != nil {
+		log.Error("settings: nothing was taken over; the old ones stay in force", "why", err.Error(), "try", "smimea-milter -check -config "+p.path)
+		reloadAll(p.houses.current, log)
+		return
+	}
+	p.houses.replace(next)
+	log.Info("settings: taken over", "rules", len(next.settings.Rules))
+	next.tell(log)
+}
+
+// next opens what the settings describe now, if it can be put in the place of
+// the current house.
+func (p *process) next() (*house, error) {
+	next, err := openHouse(p.path)
+	if err != nil {
+		return nil, err
+	}
+	if err := errors.Join(p.restartFor(next), next.crlFaults()); err != nil {
+		next.Close()
+		return nil, err
+	}
+	return next, nil
+}
+
+// restartFor says what must not change while we run. To take the rest over all
+// the same would leave the daemon with settings that stand in no file.
+func (p *process) restartFor(next *house) error {
+	names := p.houses.current.settings.NeedRestart(next.settings)
+	if len(names) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%s: changed, and that takes a restart; restart, or put back what was there", strings.Join(names, ", "))
+}
+
+// crlFaults: the current house knows what a file said before it was spoilt, and
+// the next one would not.
+func (h *house) crlFaults() error {
+	if h.CRLs == nil {
+		return nil
+	}
+	return errors.Join(h.CRLs.Faults()...)
+}
+
+// tell says what was read.
+func (h *house) tell(log *slog.Logger) {
+	tellOf(log, "pinned certificates", h.Pinned)
+	tellOf(log, "candidates", h.Candidates)
+	if h.CRLs != nil {
+		log.Info("read the CRLs", "number", len(h.CRLs.List()))
+	}
+	tellOfCRLs(h.CRLs, time.Now(), log)
+}
+
+// tellOf says how many certificates a directory holds; nil means that there is
+// none.
+func tellOf(log *slog.Logger, what string, directory *keystore.Dir) {
+	if directory != nil {
+		log.Info("read the "+what, "number", len(directory.List()))
 	}
 }
 
 // reloadAll reads each directory by itself: a slip in one must not keep what is
 // revoked from being known. What the DNS published is asked again, since it was
 // judged by them.
-func reloadAll(house *config.Built, log *slog.Logger) {
-	if house.Pinned == nil {
-		log.Info("no certificates are pinned")
-	}
-	reloadOne(log, "pinned certificates", house.Pinned)
-	reloadOne(log, "candidates", house.Candidates)
-	reloadCRLs(house.CRLs, log)
-	tellOfCRLs(house.CRLs, time.Now(), log)
-	house.Forget()
+func reloadAll(h *house, log *slog.Logger) {
+	reloadOne(log, "pinned certificates", h.Pinned)
+	reloadOne(log, "candidates", h.Candidates)
+	reloadCRLs(h.CRLs, log)
+	tellOfCRLs(h.CRLs, time.Now(), log)
+	h.Forget()
 }
 
 // reloadOne reads a directory of certificates; nil means that there is none.
@@ -45,7 +112,7 @@ func reloadOne(log *slog.Logger, what string, directory *keystore.Dir) {
 		log.Error("reading the "+what+"; the old ones stay in force", "why", err.Error())
 		return
 	}
-	log.Info("read the "+what, "number", len(directory.List()))
+	tellOf(log, what, directory)
 }
 
 // reloadCRLs reads their directory. What went wrong is for tellOfCRLs.

@@ -59,6 +59,13 @@ func (m *metrics) anchors(r dnssec.AnchorReport) {
 	checked.SetToCurrentTime()
 }
 
+// noAnchors takes down that a zone has none any more.
+func (m *metrics) noAnchors(zone string) {
+	for _, v := range []*prometheus.GaugeVec{m.unknown, m.missing, m.checked} {
+		v.DeleteLabelValues(zone)
+	}
+}
+
 // What somebody may take who asks for metrics: he must not get in the way of mail.
 const (
 	metricsConnections = 16

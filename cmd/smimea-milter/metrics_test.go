@@ -178,7 +178,7 @@ func TestAnchorWatchRuns(t *testing.T) {
 	}
 	defer v.Close()
 	m := newMetrics()
-	if newAnchorWatch(v, m, slog.New(slog.DiscardHandler)).look(t.Context()) {
+	if newAnchorWatch(func() (*dnssec.Validator, func()) { return v, func() {} }, m, slog.New(slog.DiscardHandler)).look(t.Context()) {
 		t.Error("nobody answered, and nothing was missing")
 	}
 	families, err := m.registry.Gather()

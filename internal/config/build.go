@@ -26,26 +26,8 @@ type Built struct {
 	close     func()
 }
 
-// OpenJournal opens the journal of copies, if copies are made: only one process
-// can have it. Whoever gives the gateway mail needs it.
-func (b *Built) OpenJournal(path string) (err error) {
-	if b.Gateway.Resubmit == nil {
-		return nil
-	}
-	if b.Gateway.Resubmit.Journal, err = gateway.OpenJournal(path); err != nil {
-		return fmt.Errorf("resubmit.journal: %w", err)
-	}
-	return nil
-}
-
-// Close ends what is being asked, and closes the connections to the resolvers and
-// the journal.
-func (b *Built) Close() {
-	b.close()
-	if r := b.Gateway.Resubmit; r != nil && r.Journal != nil {
-		r.Journal.Close()
-	}
-}
+// Close ends what is being asked, and closes the connections to the resolvers.
+func (b *Built) Close() { b.close() }
 
 // Forget forgets what the DNS published: it was judged by candidates and CRLs
 // that have changed.

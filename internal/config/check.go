@@ -124,6 +124,9 @@ func (l *Limits) check() error {
 	if l.Connections < 1 || l.Connections > maxConnections {
 		faults = append(faults, fmt.Errorf("limits.connections = %d: write a number from 1 to %d", l.Connections, maxConnections))
 	}
+	if l.Mails < 1 || l.Mails > maxConnections {
+		faults = append(faults, fmt.Errorf("limits.mails = %d: write a number from 1 to %d", l.Mails, maxConnections))
+	}
 	if l.Copies < 1 || l.Copies > maxCopies {
 		faults = append(faults, fmt.Errorf("limits.copies = %d: write a number from 1 to %d", l.Copies, maxCopies))
 	}

@@ -168,6 +168,11 @@ type Limits struct {
 	// Default: 200.
 	Connections int `toml:"connections"`
 
+	// Mails is how many mails may be in flight at a time, each from MAIL to the
+	// answer at its end. One that is too many is deferred at once. A connection
+	// has one at most, so that more than Connections are all of them. Default: 150.
+	Mails int `toml:"mails"`
+
 	// Memory is how much the daemon may take, in octets, kB, MB or GB (of 1000).
 	// Half of it is for mails that must be in memory as a whole, as those in GCM;
 	// they wait for one another. Default: 256MB.
@@ -287,6 +292,7 @@ func defaults() *Config {
 		},
 		Limits: Limits{
 			Connections: 200,
+			Mails:       150,
 			Memory:      Size{Octets: 256e6},
 			Wait:        Duration{Duration: time.Minute},
 			Copies:      100,

@@ -53,6 +53,7 @@ journal = "/var/lib/smimea/copies.db"
 copies = 30
 copies_size = "500MB"
 connections = 20
+mails = 15
 memory = "512MB"
 wait = "1m30s"
 
@@ -73,6 +74,7 @@ func TestEverySetting(t *testing.T) {
 	same(t, "dns.budget", c.DNS.Budget.Duration, 5*time.Second)
 	same(t, "keys.pinned", c.Keys.Pinned, "/etc/smimea/pinned")
 	same(t, "limits.connections", c.Limits.Connections, 20)
+	same(t, "limits.mails", c.Limits.Mails, 15)
 	same(t, "limits.memory", c.Limits.Memory.Octets, 512_000_000)
 	same(t, "limits.wait", c.Limits.Wait.Duration, 90*time.Second)
 	rule := c.gatewayRules()[1]
@@ -109,6 +111,7 @@ func TestDefaults(t *testing.T) {
 	same(t, "dns.budget", c.DNS.Budget.Duration, 7*time.Second)
 	same(t, "keys.pinned", c.Keys.Pinned, "")
 	same(t, "limits.connections", c.Limits.Connections, 200)
+	same(t, "limits.mails", c.Limits.Mails, 150)
 	same(t, "limits.memory", c.Limits.Memory.Octets, 256_000_000)
 	same(t, "limits.wait", c.Limits.Wait.Duration, time.Minute)
 	same(t, "metrics.listen", c.Metrics.Listen, "")
@@ -221,6 +224,8 @@ func TestBadSettings(t *testing.T) {
 			`dns.try = "3s"`, `from "100ms" to "2s"`}},
 		{"no connections", oneRule + "[limits]\nconnections = 0\n", []string{
 			"limits.connections = 0: write a number from 1 to 10000"}},
+		{"no mails", oneRule + "[limits]\nmails = 0\n", []string{
+			"limits.mails = 0: write a number from 1 to 10000"}},
 		{"no wait", oneRule + "[limits]\nwait = \"0s\"\n", []string{
 			`limits.wait = "0s": write a duration from "1s"`}},
 		{"no budget", "[dns]\nbudget = \"0s\"\n" + oneRule, []string{

@@ -32,6 +32,13 @@ func newMemory(size int64) *memory {
 	return &memory{size: size, free: semaphore.NewWeighted(size), pools: make(map[int64]*sync.Pool)}
 }
 
+// ShareMemory lets g, before its first mail, have the memory of the gateway in
+// whose place it steps, so that both together keep to it.
+func (g *Gateway) ShareMemory(old *Gateway) {
+	old.onceMemory.Do(func() { old.shared = newMemory(old.Memory) })
+	g.onceMemory.Do(func() { g.shared = old.shared })
+}
+
 // lend returns a buffer of n octets, with anything in it, for as long as it is
 // not given back. It waits until ctx ends. More than the size is never free.
 func (m *memory) lend(ctx context.Context, n int64) ([]byte, error) {

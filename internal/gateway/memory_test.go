@@ -51,3 +51,18 @@ func TestRoundUp(t *testing.T) {
 		}
 	}
 }
+
+// Two gateways, one in the place of the other, have the memory of one.
+func TestShareMemory(t *testing.T) {
+	for name, use := range map[string]func(old *Gateway){
+		"before a mail needs it": func(*Gateway) {},
+		"afterwards":             func(old *Gateway) { old.newSealing() },
+	} {
+		old, young := &Gateway{Memory: 1 << 20}, &Gateway{Memory: 1 << 20}
+		use(old)
+		young.ShareMemory(old)
+		if young.newSealing().memory != old.newSealing().memory {
+			t.Errorf("%s: each has its own", name)
+		}
+	}
+}
