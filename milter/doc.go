@@ -6,7 +6,8 @@
 // well-formed frames pass to the protocol library. A session (session.go) turns
 // the commands of one connection into the calls of a [gateway.Mail], and its
 // replies and verdict into answers. The server (server.go) listens, and when
-// it is told to stop finishes the mails that are in flight (inflight.go).
+// it is told to stop finishes the mails that are in flight (inflight.go). Others
+// may ask it whether it is there (ping.go).
 //
 // # When something goes wrong
 //
