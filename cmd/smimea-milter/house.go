@@ -18,7 +18,7 @@ type house struct {
 	users int // mails and others, and the place in houses; guarded by houses.mu
 }
 
-func openHouse(path string) (*house, error) {
+func openHouse(path string, m *metrics) (*house, error) {
 	settings, err := config.Load(path)
 	if err != nil {
 		return nil, err
@@ -27,6 +27,7 @@ func openHouse(path string) (*house, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
+	built.Gateway.Keys = timed{built.Gateway.Keys, m.mail.lookup}
 	return &house{Built: built, settings: settings}, nil
 }
 

@@ -35,6 +35,7 @@ import (
 
 	"github.com/coreos/go-systemd/v22/daemon"
 
+	"smimea.example/internal/config"
 	"smimea.example/milter"
 )
 
@@ -65,12 +66,12 @@ func run(args []string, stdout, stderr io.Writer) int {
 	}
 	log := slog.New(slog.NewJSONHandler(stderr, nil))
 	slog.SetDefault(log)
-	d, err := open(*path)
+	p, err := open(*path, log)
 	if err != nil {
 		complain(stderr, err, "smimea-milter -check -config "+*path)
 		return 1
 	}
-	if err := d.serve(log); err != nil {
+	if err := p.serve(); err != nil {
 		fmt.Fprintf(stderr, "smimea-milter: error: %v\n", err)
 		return 1
 	}
@@ -91,19 +92,25 @@ func programVersion() string {
 
 // A process is everything that the settings name, opened.
 type process struct {
-	path      string // of the settings
-	houses    *houses
-	listeners []net.Listener
-	scraped   net.Listener // where Prometheus asks; nil for nowhere
+	path      string         // of the settings
+	settings  *config.Config // those of the start: what the process has as a whole does not change
+	houses    *houses        // all the rest, which does
+	listeners []net.Listener // where mail servers come
+	scraped   net.Listener   // where Prometheus asks; nil for nowhere
+	load      *milter.Load
+	metrics   *metrics
+	health    *health
+	log       *slog.Logger
 }
 
-func open(path string) (*process, error) {
-	first, err := openHouse(path)
+func open(path string, log *slog.Logger) (*process, error) {
+	m := newMetrics()
+	first, err := openHouse(path, m)
 	if err != nil {
 		return nil, err
 	}
 	settings := first.settings
-	p := &process{path: path, houses: newHouses(first)}
+	p := &process{path: path, settings: settings, houses: newHouses(first), load: new(milter.Load), metrics: m, log: log}
 	if err := p.houses.openJournal(); err != nil {
 		p.close()
 		return nil, err
@@ -118,6 +125,8 @@ func open(path string) (*process, error) {
 			return nil, fmt.Errorf("metrics.listen: %w", err)
 		}
 	}
+	p.metrics.now(p.load, settings.Limits, p.houses)
+	p.health = newHealth(p.listeners, settings.Limits.Connections, p.load)
 	return p, nil
 }
 
@@ -130,40 +139,47 @@ func (p *process) close() {
 }
 
 // serve serves until it is told to stop.
-func (p *process) serve(log *slog.Logger) error {
+func (p *process) serve() error {
 	defer p.houses.close()
-	settings := p.houses.current.settings // what is read here does not change
 	var background sync.WaitGroup
 	defer background.Wait()
+	if p.scraped != nil { // by those who watch, to the last mail
+		ctx, stop := context.WithCancel(context.Background())
+		defer stop()
+		background.Go(func() { p.metrics.serve(ctx, p.scraped, p.health, p.log) })
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
 	defer context.AfterFunc(ctx, func() {
 		stop() // the next signal ends the process
+		p.health.draining.Store(true)
 		notify(daemon.SdNotifyStopping)
-		log.Info("stopping", "wait", settings.Limits.Wait.String())
+		p.log.Info("stopping", "wait", p.settings.Limits.Wait.String())
 	})()
-	tellOfCRLs(p.houses.current.CRLs, time.Now(), log)
-	m := newMetrics()
-	anchors := newAnchorWatch(p.houses.resolver, m, log)
-	background.Go(func() { anchors.run(ctx) })
 	hup := make(chan os.Signal, 1)
 	signal.Notify(hup, syscall.SIGHUP)
-	background.Go(func() { reload(ctx, hup, p, anchors, log) })
-	if p.scraped != nil {
-		background.Go(func() { m.serve(ctx, p.scraped, log) })
-	}
+	tellOfCRLs(p.houses.current.CRLs, time.Now(), p.log)
 
-	debug.SetMemoryLimit(goMemory(settings.Limits.Memory.Octets))
+	debug.SetMemoryLimit(goMemory(p.settings.Limits.Memory.Octets))
 	notify(daemon.SdNotifyReady)
-	log.Info("ready", "listen", settings.Listen, "version", programVersion())
-	server := milter.Server{
+	p.log.Info("ready", "listen", p.settings.Listen, "version", programVersion())
+	anchors := newAnchorWatch(p.houses.resolver, p.metrics, p.log)
+	background.Go(func() { anchors.run(ctx) })
+	background.Go(func() { p.reload(ctx, hup, anchors) })
+	return p.server().Serve(ctx, p.listeners...)
+}
+
+func (p *process) server() *milter.Server {
+	limits := p.settings.Limits
+	return &milter.Server{
 		Enter:       p.houses.forMail,
-		Log:         log,
-		Connections: settings.Limits.Connections,
-		Mails:       settings.Limits.Mails,
-		Drain:       settings.Limits.Wait.Duration,
+		Done:        p.metrics.mail.count,
+		Load:        p.load,
+		Log:         p.log,
+		Connections: limits.Connections,
+		Mails:       limits.Mails,
+		Drain:       limits.Wait.Duration,
 	}
-	return server.Serve(ctx, p.listeners...)
 }
 
 // goMemory is how much of the memory is for what Go counts. The rest is for the

@@ -78,10 +78,12 @@ func (d *daemonProcess) write(more string) {
 // waitFor reads the log up to a line that holds text.
 func (d *daemonProcess) waitFor(text string) {
 	d.t.Helper()
+	var all strings.Builder
 	for {
 		line, err := d.log.ReadString('\n')
+		all.WriteString(line)
 		if err != nil {
-			d.t.Fatalf("waiting for %s: %v", text, err)
+			d.t.Fatalf("waiting for %s: %v after\n%s", text, err, all.String())
 		}
 		if strings.Contains(line, text) {
 			return

@@ -13,13 +13,13 @@ import (
 )
 
 // reload takes the settings over at each signal, until ctx ends.
-func reload(ctx context.Context, hup <-chan os.Signal, p *process, anchors *anchorWatch, log *slog.Logger) {
+func (p *process) reload(ctx context.Context, hup <-chan os.Signal, anchors *anchorWatch) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-hup:
-			p.takeOver(log)
+			p.takeOver()
 			anchors.lookAgain()
 		}
 	}
@@ -29,22 +29,24 @@ func reload(ctx context.Context, hup <-chan os.Signal, p *process, anchors *anch
 // begin from now on handled as they say. If anything is wrong, all of them stay
 // as they were; but what is revoked must be known whatever slip there is
 // elsewhere, so the directories of before are read again, each by itself.
-func (p *process) takeOver(log *slog.Logger) {
+func (p *process) takeOver() {
 	next, err := p.next()
 	if err != nil {
-		log.Error("settings: nothing was taken over; the old ones stay in force", "why", err.Error(), "try", "smimea-milter -check -config "+p.path)
-		reloadAll(p.houses.current, log)
+		p.metrics.reloaded.Set(0)
+		p.log.Error("settings: nothing was taken over; the old ones stay in force", "why", err.Error(), "try", "smimea-milter -check -config "+p.path)
+		reloadAll(p.houses.current, p.log)
 		return
 	}
 	p.houses.replace(next)
-	log.Info("settings: taken over", "rules", len(next.settings.Rules))
-	next.tell(log)
+	p.metrics.reloaded.Set(1)
+	p.log.Info("settings: taken over", "rules", len(next.settings.Rules))
+	next.tell(p.log)
 }
 
 // next opens what the settings describe now, if it can be put in the place of
 // the current house.
 func (p *process) next() (*house, error) {
-	next, err := openHouse(p.path)
+	next, err := openHouse(p.path, p.metrics)
 	if err != nil {
 		return nil, err
 	}
@@ -58,7 +60,7 @@ func (p *process) next() (*house, error) {
 // restartFor says what must not change while we run. To take the rest over all
 // the same would leave the daemon with settings that stand in no file.
 func (p *process) restartFor(next *house) error {
-	names := p.houses.current.settings.NeedRestart(next.settings)
+	names := p.settings.NeedRestart(next.settings)
 	if len(names) == 0 {
 		return nil
 	}

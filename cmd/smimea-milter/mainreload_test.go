@@ -52,11 +52,12 @@ func TestReloadForgets(t *testing.T) {
 	if err := os.WriteFile(path, []byte(settings), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	first, err := openHouse(path)
+	m := newMetrics()
+	first, err := openHouse(path, m)
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &process{path: path, houses: newHouses(first)}
+	p := &process{path: path, settings: first.settings, houses: newHouses(first), metrics: m, log: slog.New(slog.DiscardHandler)}
 	defer p.houses.close()
 	reply := func() gateway.Explanation {
 		return p.houses.current.Gateway.Explain(t.Context(), "bob@example.org", "alice@good.test")
@@ -82,7 +83,7 @@ func TestReloadForgets(t *testing.T) {
 		{"renewed", func() { f.crl("ca.crl", -time.Hour, time.Hour) }, 250, ""},
 	} {
 		step.do()
-		p.takeOver(slog.New(slog.DiscardHandler))
+		p.takeOver()
 		e := reply()
 		if e.Reply.Code != step.code || (e.Why == nil) != (step.why == "") || e.Why != nil && !strings.Contains(e.Why.Error(), step.why) {
 			t.Errorf("%s: %d %s (%v), want %d, %q", step.name, e.Reply.Code, e.Reply.Text, e.Why, step.code, step.why)

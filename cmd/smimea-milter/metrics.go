@@ -20,6 +20,8 @@ import (
 // became of each mail.
 type metrics struct {
 	registry *prometheus.Registry
+	mail     mailMetrics
+	reloaded prometheus.Gauge // 1 if the settings were taken over when that was last asked for
 
 	// By zone. Unknown and missing are set once the zone's keys were had.
 	unknown, missing, checked *prometheus.GaugeVec
@@ -33,11 +35,17 @@ func newMetrics() *metrics {
 	}
 	m := &metrics{
 		registry: prometheus.NewRegistry(),
-		unknown:  gauge("unknown_keys", "Key-signing keys of the zone that no trust anchor names."),
-		missing:  gauge("missing_keys", "Keys that valid trust anchors name and the zone has not, or has revoked."),
-		checked:  gauge("checked_timestamp_seconds", "When the anchors were last compared with the zone's proven keys; 0 for never."),
+		mail:     newMailMetrics(),
+		reloaded: prometheus.NewGauge(prometheus.GaugeOpts{Namespace: "smimea", Subsystem: "settings", Name: "last_reload_successful",
+			Help: "1 if the settings were taken over at the start or the last SIGHUP; 0 if older ones are in force."}),
+		unknown: gauge("unknown_keys", "Key-signing keys of the zone that no trust anchor names."),
+		missing: gauge("missing_keys", "Keys that valid trust anchors name and the zone has not, or has revoked."),
+		checked: gauge("checked_timestamp_seconds", "When the anchors were last compared with the zone's proven keys; 0 for never."),
 	}
+	m.reloaded.Set(1)
+	m.registry.MustRegister(m.mail.collectors()...)
 	m.registry.MustRegister(
+		m.reloaded,
 		m.unknown, m.missing, m.checked,
 		collectors.NewBuildInfoCollector(),
 		collectors.NewGoCollector(),
@@ -74,8 +82,8 @@ const (
 	metricsHeader      = 8 << 10 // octets
 )
 
-// serve answers GET /metrics, and nothing else, until ctx ends.
-func (m *metrics) serve(ctx context.Context, l net.Listener, log *slog.Logger) {
+// serve answers GET /metrics and GET /healthz, and nothing else, until ctx ends.
+func (m *metrics) serve(ctx context.Context, l net.Listener, healthz http.Handler, log *slog.Logger) {
 	errorLog := slog.NewLogLogger(log.Handler(), slog.LevelWarn)
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", promhttp.HandlerFor(m.registry, promhttp.HandlerOpts{
@@ -83,6 +91,7 @@ func (m *metrics) serve(ctx context.Context, l net.Listener, log *slog.Logger) {
 		MaxRequestsInFlight: metricsRequests,
 		DisableCompression:  true,
 	}))
+	mux.Handle("GET /healthz", healthz)
 	server := &http.Server{
 		Handler:        mux,
 		ReadTimeout:    metricsTime,

@@ -84,7 +84,7 @@ func TestMetricsBounds(t *testing.T) {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		newMetrics().serve(t.Context(), l, slog.New(slog.DiscardHandler))
+		newMetrics().serve(t.Context(), l, http.NotFoundHandler(), slog.New(slog.DiscardHandler))
 	}()
 	t.Cleanup(func() { <-done }) // t.Context has ended by then
 	conn := dial(t, l)

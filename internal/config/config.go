@@ -193,8 +193,9 @@ type Limits struct {
 
 // Metrics is the table [metrics].
 type Metrics struct {
-	// Listen is where Prometheus may ask for metrics, by HTTP and without a
-	// password: one IP address and a port, "127.0.0.1:9893". Default: nowhere.
+	// Listen is where Prometheus may ask for metrics, and others whether mail is
+	// served, by HTTP and without a password: one IP address and a port,
+	// "127.0.0.1:9893". Default: nowhere.
 	Listen string `toml:"listen"`
 }
 
