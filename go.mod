@@ -4,7 +4,7 @@ go 1.26.0
 
 require (
 	github.com/cloudflare/circl v1.6.5 // Ed448 signatures of DNSSEC
-	github.com/coreos/go-systemd/v22 v22.7.0 // the daemon tells systemd that it is ready
+	github.com/coreos/go-systemd/v22 v22.7.0 // the daemon tells systemd how it is, and takes its sockets
 	github.com/d--j/go-milter v0.10.2 // the milter protocol, the server's side
 	github.com/emersion/go-smtp v0.25.1 // hands copies over to the mail server; is one in tests and the demo
 	github.com/miekg/dns v1.1.73 // DNS messages and zone lines

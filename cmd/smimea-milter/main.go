@@ -143,10 +143,10 @@ func (p *process) serve() error {
 	defer p.houses.close()
 	var background sync.WaitGroup
 	defer background.Wait()
-	if p.scraped != nil { // by those who watch, to the last mail
-		ctx, stop := context.WithCancel(context.Background())
-		defer stop()
-		background.Go(func() { p.metrics.serve(ctx, p.scraped, p.health, p.log) })
+	toTheLastMail, over := context.WithCancel(context.Background())
+	defer over()
+	if p.scraped != nil {
+		background.Go(func() { p.metrics.serve(toTheLastMail, p.scraped, p.health, p.log) })
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
@@ -163,6 +163,7 @@ func (p *process) serve() error {
 	debug.SetMemoryLimit(goMemory(p.settings.Limits.Memory.Octets))
 	notify(daemon.SdNotifyReady)
 	p.log.Info("ready", "listen", p.settings.Listen, "version", programVersion())
+	background.Go(func() { p.watchdog(toTheLastMail) })
 	anchors := newAnchorWatch(p.houses.resolver, p.metrics, p.log)
 	background.Go(func() { anchors.run(ctx) })
 	background.Go(func() { p.reload(ctx, hup, anchors) })
@@ -185,26 +186,3 @@ func (p *process) server() *milter.Server {
 // goMemory is how much of the memory is for what Go counts. The rest is for the
 // pages of the program itself, and for what Go takes before it notices.
 func goMemory(all int64) int64 { return min(all/8*7, all-20e6) }
-
-// listen opens all sockets, or none.
-func listen(specs []string) ([]net.Listener, error) {
-	var listeners []net.Listener
-	for _, spec := range specs {
-		l, err := milter.Listen(spec)
-		if err != nil {
-			for _, l := range listeners {
-				l.Close()
-			}
-			return nil, err
-		}
-		listeners = append(listeners, l)
-	}
-	return listeners, nil
-}
-
-// notify tells systemd, if that is who started us.
-func notify(state string) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		slog.Warn("telling systemd", "why", err.Error())
-	}
-}

@@ -43,12 +43,27 @@ const neverRule = "[[rule]]\nrecipient = [\"*\"]\naction = \"never\"\n"
 // startDaemonWith starts a daemon with settings for all but its socket.
 func startDaemonWith(t *testing.T, more string) *daemonProcess {
 	t.Helper()
+	d := newDaemon(t, more)
+	d.start()
+	return d
+}
+
+// newDaemon makes one that is still to be started.
+func newDaemon(t *testing.T, more string) *daemonProcess {
+	t.Helper()
 	dir := t.TempDir()
 	d := &daemonProcess{t: t, socket: filepath.Join(dir, "milter.sock")}
 	d.settings = filepath.Join(dir, "smimea.toml")
 	d.write(more)
 	d.cmd = exec.Command(os.Args[0], "-config", d.settings)
 	d.cmd.Env = append(os.Environ(), "SMIMEA_MILTER_IS_DAEMON=1")
+	return d
+}
+
+// start waits until the daemon is ready.
+func (d *daemonProcess) start() {
+	t := d.t
+	t.Helper()
 	stderr, err := d.cmd.StderrPipe()
 	if err != nil {
 		t.Fatal(err)
@@ -60,7 +75,6 @@ func startDaemonWith(t *testing.T, more string) *daemonProcess {
 	t.Cleanup(func() { d.cmd.Process.Kill() })
 	time.AfterFunc(20*time.Second, func() { d.cmd.Process.Kill() }) // nothing below waits for ever
 	d.waitFor(`"msg":"ready"`)
-	return d
 }
 
 // write writes settings for all but the socket, as an editor does: all at once.

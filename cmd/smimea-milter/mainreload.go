@@ -9,6 +9,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/coreos/go-systemd/v22/daemon"
+
 	"smimea.example/keystore"
 )
 
@@ -19,7 +21,9 @@ func (p *process) reload(ctx context.Context, hup <-chan os.Signal, anchors *anc
 		case <-ctx.Done():
 			return
 		case <-hup:
+			notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
 			p.takeOver()
+			notify(daemon.SdNotifyReady)
 			anchors.lookAgain()
 		}
 	}
