@@ -42,6 +42,10 @@ type Keys struct {
 	// Origin names the source, for logs and people: "pinned", "dns".
 	Origin string
 
+	// DNSSEC is the status of the answer about the address, if one was had:
+	// "secure", "insecure", "bogus" or "indeterminate". For logs and people.
+	DNSSEC string
+
 	// Expires is when this must be asked again. Zero: it holds no longer than
 	// the mail at hand.
 	Expires time.Time

@@ -40,6 +40,9 @@ func (p Published) Find(ctx context.Context, address string) Keys {
 		keys = p.none(ctx, keys, address)
 	}
 	keys.Origin = "dns"
+	if result.Owner != "" {
+		keys.DNSSEC = result.Status.String()
+	}
 	return keys
 }
 

@@ -34,12 +34,19 @@
 //	recipients  a list, one entry each:
 //	  to          the address as the client gave it
 //	  reply       "ok", or the SMTP reply
-//	  sent        "encrypted", "plain", "already encrypted"; no such key if not sent
+//	  sent        "encrypted", "plain", "already encrypted"; "handed over before", if
+//	              the mail came again and this recipient had got his copy; no such
+//	              key if not sent
+//	  copy        number of the copy that was handed over for him and perhaps others;
+//	              no such key for those who got the mail itself
 //	  rule        the action of the rule that matched
 //	  outcome     what the key store found, if it was asked
 //	  origin      where the certificates came from
+//	  dnssec      "secure", "insecure", "bogus", "indeterminate": what the answer
+//	              of the DNS about the address is worth, if it was asked
 //	  certs       fingerprints of those that were encrypted to
 //	  cipher      what they were encrypted with
+//	  archive     fingerprint of the certificate that the envelope is for, too
 //	  warnings    what the postmaster should look at
 //	  why         details that were not told to the sender
 //	result      "encrypted" or "passed"; "refused" or "deferred", the mail or all

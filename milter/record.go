@@ -30,11 +30,14 @@ type recipient struct {
 	To       string   `json:"to"`
 	Reply    string   `json:"reply"`
 	Sent     string   `json:"sent,omitempty"`
+	Copy     int      `json:"copy,omitempty"`
 	Rule     string   `json:"rule,omitempty"`
 	Outcome  string   `json:"outcome,omitempty"`
 	Origin   string   `json:"origin,omitempty"`
+	DNSSEC   string   `json:"dnssec,omitempty"`
 	Certs    []string `json:"certs,omitempty"`
 	Cipher   string   `json:"cipher,omitempty"`
+	Archive  string   `json:"archive,omitempty"`
 	Warnings []string `json:"warnings,omitempty"`
 	Why      string   `json:"why,omitempty"`
 }
@@ -127,10 +130,10 @@ func (r *record) recipients() []recipient {
 	for _, f := range r.fates {
 		entry := recipient{
 			To: f.Address, Reply: line(f.Reply),
-			Rule: f.Rule, Outcome: f.Outcome, Origin: f.Origin, Certs: f.Certs, Cipher: f.Cipher, Warnings: f.Warnings,
+			Rule: f.Rule, Outcome: f.Outcome, Origin: f.Origin, DNSSEC: f.DNSSEC, Certs: f.Certs, Cipher: f.Cipher, Archive: f.Archive, Warnings: f.Warnings,
 		}
 		if r.sent() {
-			entry.Sent = f.Sent
+			entry.Sent, entry.Copy = f.Sent, f.Copy
 		}
 		if f.Why != nil {
 			entry.Why = f.Why.Error()

@@ -133,6 +133,7 @@ func (e Explanation) fate(r recipient, reply Reply) Fate {
 		Rule:     string(e.Rule.Action),
 		Reply:    reply,
 		Origin:   e.Keys.Origin,
+		DNSSEC:   e.Keys.DNSSEC,
 		Warnings: e.Keys.Warnings,
 		Why:      e.Why,
 	}

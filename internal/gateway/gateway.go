@@ -144,6 +144,7 @@ type Fate struct {
 	Sent     string   // "encrypted", "plain", "already encrypted", "handed over before"; empty if not sent
 	Copy     int      // by which copy: 0 is the mail itself
 	Origin   string   // where the certificates came from
+	DNSSEC   string   // the status of what the DNS said; empty if it was not asked
 	Certs    []string // fingerprints of those that were encrypted to
 	Cipher   string   // what they were encrypted with; empty without Certs
 	Archive  string   // fingerprint of the certificate that his envelope is for, too

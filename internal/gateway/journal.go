@@ -110,8 +110,9 @@ func (j *Journal) expire(tx *bolt.Tx) error {
 	return err
 }
 
+// isOld says that an entry is of no use any more, or never was.
 func (j *Journal) isOld(entry []byte) bool {
-	if len(entry) < timeSize {
+	if len(entry) < timeSize || (len(entry)-timeSize)%personSize != 0 {
 		return true
 	}
 	then := time.Unix(int64(binary.BigEndian.Uint64(entry)), 0)
@@ -128,7 +129,7 @@ func (j *Journal) served(mail mailKey) (has func(address string) bool, err error
 		entry = bytes.Clone(tx.Bucket(mailsBucket).Get(mail[:]))
 		return nil
 	})
-	if len(entry) < timeSize || j.isOld(entry) {
+	if j.isOld(entry) {
 		return func(string) bool { return false }, err
 	}
 	people := entry[timeSize:]
@@ -223,7 +224,7 @@ func (j *Journal) add(mail mailKey, people []byte) error {
 			tx.OnCommit(func() { j.mails.Add(1) })
 		}
 		entry := binary.BigEndian.AppendUint64(nil, uint64(j.now().Unix()))
-		if len(before) >= timeSize && !j.isOld(before) {
+		if !j.isOld(before) {
 			entry = append(entry, before[timeSize:]...)
 		}
 		return mails.Put(mail[:], append(entry, people...))

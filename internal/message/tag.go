@@ -39,20 +39,21 @@ var words = mime.WordDecoder{CharsetReader: func(charset string, from io.Reader)
 	return encoding.NewDecoder().Reader(from), nil
 }}
 
-// cutTag takes out all there are.
+// cutTag takes out all there are, also those that come about when another goes.
 func cutTag(s, tag string) (rest string, ok bool) {
-	if tag == "" {
-		return s, false
-	}
-	low := lower(tag)
-	for {
-		i := strings.Index(lower(s), low)
-		if i < 0 {
-			return s, ok
+	var left []byte
+	for i := 0; i < len(s); i++ {
+		left = append(left, s[i])
+		if tag == "" || !strings.HasSuffix(lower(string(left[max(0, len(left)-len(tag)):])), lower(tag)) {
+			continue
 		}
 		ok = true
-		s = s[:i] + strings.TrimPrefix(s[i+len(tag):], " ")
+		left = left[:len(left)-len(tag)]
+		if i+1 < len(s) && s[i+1] == ' ' {
+			i++
+		}
 	}
+	return string(left), ok
 }
 
 // foldWords puts each encoded word on a line of its own (RFC 2047, Section 2).
