@@ -22,7 +22,7 @@ import (
 // parameters are what is asked of postconf(1).
 var parameters = []string{
 	"queue_directory", "milter_default_action", "milter_protocol", "smtpd_milters", "non_smtpd_milters",
-	"message_size_limit", "receive_override_options",
+	"message_size_limit", "mailbox_size_limit", "virtual_mailbox_limit", "receive_override_options",
 	"myorigin", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains",
 }
 
@@ -89,6 +89,8 @@ func (r *report) postfix(mta map[string]string, sockets []string, rules []gatewa
 		r.missing("non_smtpd_milters", local, mta, sockets)
 	}
 	r.sizeLimit(mta["message_size_limit"])
+	r.mailboxLimit("mailbox_size_limit", "local", mta)
+	r.mailboxLimit("virtual_mailbox_limit", "virtual", mta)
 	r.ownDomains(mta, rules)
 }
 
@@ -309,6 +311,21 @@ func (r *report) sizeLimit(value string) {
 	default:
 		r.ok("message_size_limit = %d: mails of up to %s leave room to encrypt them", limit, megabytes(limit*10/14))
 	}
+}
+
+// mailboxLimit: a delivery agent does not start when mails may be larger than
+// its mailboxes. Who makes room for encrypted mails comes upon that.
+func (r *report) mailboxLimit(parameter, agent string, mta map[string]string) {
+	message, err := strconv.ParseInt(mta["message_size_limit"], 10, 64)
+	if err != nil {
+		return // which has been said
+	}
+	mailbox, err := strconv.ParseInt(mta[parameter], 10, 64)
+	if err != nil || mailbox == 0 || message > 0 && message <= mailbox {
+		return
+	}
+	r.warn("%s = %d: %s(8) delivers nothing while it is below message_size_limit (postconf -e %s=0)",
+		parameter, mailbox, agent, parameter)
 }
 
 func megabytes(n int64) string { return fmt.Sprintf("%.1f MB", float64(n)/1e6) }

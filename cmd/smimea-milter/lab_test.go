@@ -298,6 +298,7 @@ mydestination = house.test
 mynetworks = 127.0.0.0/8
 inet_interfaces = loopback-only
 inet_protocols = ipv4
+mail_spool_directory = %[1]s/mail
 alias_maps =
 alias_database =
 relayhost = [127.0.0.1]:%[2]s
