@@ -24,10 +24,15 @@ var parameters = []string{
 	"queue_directory", "milter_default_action", "milter_protocol", "smtpd_milters", "non_smtpd_milters",
 	"message_size_limit", "mailbox_size_limit", "virtual_mailbox_limit", "receive_override_options",
 	"myorigin", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains",
+	"local_transport", "forward_path", "allow_percent_hack", "swap_bangpath",
+	"default_transport", "transport_maps", "sender_dependent_default_transport_maps",
 }
 
 // overrides are those of which services of master.cf may have their own.
-var overrides = []string{"*/inet/smtpd_milters", "*/inet/milter_macro_daemon_name", "*/*/milter_default_action", "*/*/receive_override_options"}
+var overrides = []string{
+	"*/inet/smtpd_milters", "*/inet/milter_macro_daemon_name", "*/inet/content_filter",
+	"*/*/milter_default_action", "*/*/receive_override_options",
+}
 
 // readPostfix reads Postfix's parameters, with everything in them expanded, and
 // what single services of master.cf have instead (named
@@ -38,7 +43,11 @@ func readPostfix() (map[string]string, error) {
 		return nil, errors.New("there is no postconf here; for another mail server see smimea-milter(8)")
 	}
 	values := make(map[string]string)
-	for _, args := range [][]string{append([]string{"-x"}, parameters...), append([]string{"-Px"}, overrides...)} {
+	main, master := append([]string{"-x"}, parameters...), append([]string{"-Px"}, overrides...)
+	for _, parameter := range behindParameters() {
+		main, master = append(main, parameter), append(master, "*/*/"+parameter)
+	}
+	for _, args := range [][]string{main, master} {
 		if err := postconf(values, args...); err != nil {
 			return nil, err
 		}
@@ -92,6 +101,7 @@ func (r *report) postfix(mta map[string]string, sockets []string, rules []gatewa
 	r.mailboxLimit("mailbox_size_limit", "local", mta)
 	r.mailboxLimit("virtual_mailbox_limit", "virtual", mta)
 	r.ownDomains(mta, rules)
+	r.behindBack(mta, sockets, rules)
 }
 
 // defaultActions looks at what holds for all services, and for single ones.
