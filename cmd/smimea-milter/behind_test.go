@@ -28,6 +28,7 @@ var waysOut = []struct{ name, to string }{
 	{"alias with a percent sign", "percent@house.test"},
 	{"alias with a bang", "bang@house.test"},
 	{"alias of an alias", "outside@house.test"},
+	{"copy for somebody else", "lp@house.test"},
 }
 
 // TestBehind sends to addresses of the house that lead out of it, which Postfix
@@ -38,6 +39,7 @@ func TestBehind(t *testing.T) {
 		"warning: virtual_alias_maps: info@house.test leads to rsa@good.test\n",
 		"warning: recipient_canonical_maps: carl@house.test leads to rsa@good.test\n",
 		"warning: recipient_bcc_maps: lp@house.test leads to rsa@good.test\n",
+		"warning: sender_bcc_maps: carol@house.test leads to rsa2@good.test\n",
 		"warning: forward_path: ",
 		"warning: what leads out of the house leaves in PLAINTEXT",
 		"ok: allow_percent_hack = yes: the gateway refuses user%elsewhere@own")
@@ -108,6 +110,7 @@ virtual_alias_maps = texthash:%[1]s/virtual
 forward_path = %[1]s/forward/$user
 recipient_canonical_maps = inline:{ carl@house.test=rsa@good.test }
 recipient_bcc_maps = inline:{ lp@house.test=rsa@good.test }
+sender_bcc_maps = inline:{ carol@house.test=rsa2@good.test }
 `, l.dir))
 	l.restartPostfix()
 	return l
@@ -173,25 +176,35 @@ func (l *lab) wantSealed(t *testing.T, sealed []byte, reader string) {
 	}
 }
 
-// testCopy sends to somebody whose mail somebody outside gets a copy of.
-func (l *lab) testCopy(t *testing.T) { l.encryptedOnTheWay(t, "lp@house.test") }
+// testCopy sends for somebody whose mail somebody outside gets a copy of: one
+// copy, to be read by him.
+func (l *lab) testCopy(t *testing.T) {
+	l.wantTwo(t, "carol@house.test", "info@house.test", "rsa2@good.test", "rsa@good.test")
+}
 
 // testList sends to an alias for two, with different kinds of keys, neither of
 // whom is to see the other.
 func (l *lab) testList(t *testing.T) {
+	l.wantTwo(t, "bob@house.test", "team@house.test", "ec@good.test", "rsa@good.test")
+}
+
+// wantTwo sends a mail, and wants two to arrive, each sealed for its recipient.
+func (l *lab) wantTwo(t *testing.T, from, to string, readers ...string) {
+	t.Helper()
 	before := len(l.sink.Delivered())
-	if err := l.send(mail(entity{"Content-Type: text/plain\r\n", secret + "\r\n"}, "team@house.test"), "team@house.test"); err != nil {
+	if err := l.sendAs(from, mail(entity{"Content-Type: text/plain\r\n", secret + "\r\n"}, to), to); err != nil {
 		t.Fatal(err)
 	}
 	wait(t, "two mails", func() bool { return len(l.sink.Delivered()) >= before+2 })
-	var to []string
+	time.Sleep(300 * time.Millisecond) // there must be no third
+	var got []string
 	for _, d := range l.sink.Delivered()[before:] {
-		to = append(to, d.To...)
+		got = append(got, d.To...)
 		l.wantSealed(t, d.Data, d.To[0])
 	}
-	slices.Sort(to)
-	if want := []string{"ec@good.test", "rsa@good.test"}; !slices.Equal(to, want) {
-		t.Errorf("it went to %q, want %q", to, want)
+	slices.Sort(got)
+	if !slices.Equal(got, readers) {
+		t.Errorf("it went to %q, want %q", got, readers)
 	}
 }
 
