@@ -146,10 +146,12 @@ func TestReadPostfix(t *testing.T) {
 	dir := t.TempDir()
 	t.Setenv("MAIL_CONFIG", dir)
 	for name, content := range map[string]string{
-		"main.cf":  "compatibility_level = 3.6\nmyhostname = mail.house.test\nmyorigin = " + dir + "/mailname\nreceive_override_options = no_address_mappings\n",
+		"main.cf": "compatibility_level = 3.6\nmyhostname = mail.house.test\nmyorigin = " + dir + "/mailname\nreceive_override_options = no_address_mappings\n" +
+			"virtual_alias_maps = inline:{ {a@b = c@d, e@f} } hash:$config_directory/virtual\n",
 		"mailname": "house.test\n",
 		"master.cf": "smtp inet n - y - - smtpd\n  -o smtpd_milters=\n  -o receive_override_options=no_milters\n" +
-			"pickup unix n - y 60 1 pickup\n  -o milter_default_action=accept\n",
+			"pickup unix n - y 60 1 pickup\n  -o milter_default_action=accept\n" +
+			"cleanup unix n - y - 0 cleanup\n  -o always_bcc=archive@$mydomain\n",
 	} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -163,6 +165,10 @@ func TestReadPostfix(t *testing.T) {
 		"myorigin":                           "house.test",
 		"mydestination":                      "mail.house.test, localhost.house.test, localhost",
 		"receive_override_options":           "no_address_mappings",
+		"virtual_alias_maps":                 "inline:{ {a@b = c@d, e@f} } hash:" + dir + "/virtual",
+		"alias_maps":                         "hash:/etc/aliases, nis:mail.aliases",
+		"always_bcc":                         "",
+		"cleanup/unix/always_bcc":            "archive@house.test",
 		"smtp/inet/smtpd_milters":            "",
 		"smtp/inet/receive_override_options": "no_milters",
 		"pickup/unix/milter_default_action":  "accept",

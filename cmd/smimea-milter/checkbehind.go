@@ -181,10 +181,13 @@ func (f *findings) sum(table string, err error) {
 		f.ok("%s: %d more of %s lead out, through the gateway", f.parameter, more, table)
 	case more > 0:
 		f.warn("%s: %d more of %s lead out of the house", f.parameter, more, table)
-	case f.named == 0 && err == nil:
+	case f.named == 0 && f.unreadable == 0 && err == nil:
 		f.ok("%s: %s: nothing leads out of the house (%s)", f.parameter, table, count(f.entries, "entry"))
 	}
-	if err != nil {
+	switch {
+	case err != nil && f.entries > 0:
+		f.doubt("%s: %s was read in part: %v", f.parameter, table, err)
+	case err != nil:
 		f.doubt("%s: %s was not read: %v", f.parameter, table, err)
 	}
 	if more := f.unreadable - mostNamed; more > 0 {
@@ -204,7 +207,7 @@ func (f *findings) targets(e mapEntry) []string {
 		case isList && !seen[path]:
 			seen[path] = true
 			rest = append(rest, f.members(e.key, path)...)
-		case isList, to == "", to[0] == '|', to[0] == '/':
+		case isList, to == "", to[0] == '|', to[0] == '/' && !strings.Contains(to, "@"):
 		default:
 			all = append(all, rest[0])
 		}

@@ -66,11 +66,13 @@ func TestSplitTargets(t *testing.T) {
 func TestBehindFindings(t *testing.T) {
 	const socket = "unix:/var/spool/postfix/smimea/milter.sock"
 	dir := t.TempDir()
-	list, lists, long := filepath.Join(dir, "list"), filepath.Join(dir, "lists"), filepath.Join(dir, "long")
+	list, lists := filepath.Join(dir, "list"), filepath.Join(dir, "lists")
+	long, huge := filepath.Join(dir, "long"), filepath.Join(dir, "huge")
 	for path, content := range map[string]string{
 		list:  "# members\nbob@house.test\nbob@far.test\n",
 		lists: "amy@house.test, :include:" + lists + "\n:include:" + list + "\n",
 		long:  strings.Repeat("amy@house.test\n", 100_000),
+		huge:  strings.Repeat("/a/ bob\n", maxEntries+1),
 	} {
 		if err := os.WriteFile(path, []byte(content), 0o600); err != nil {
 			t.Fatal(err)
@@ -118,13 +120,15 @@ func TestBehindFindings(t *testing.T) {
 		{name: "unknown users", set: map[string]string{"luser_relay": "@far.test"}, want: "warning: luser_relay: an unknown user leads to @far.test"},
 		{name: "one service only", set: map[string]string{"cleanup/unix/virtual_alias_maps": "static:bob@far.test"}, want: "warning: cleanup/unix/virtual_alias_maps: everything leads to bob@far.test"},
 		{name: "a list", set: map[string]string{"alias_maps": "static:{ :include:" + list + " }"}, want: "warning: alias_maps: everything leads to bob@far.test"},
-		{name: "a list that is not there", set: map[string]string{"alias_maps": "static::include:/nonexistent"}, want: "warning: alias_maps: everything: its list was not read: "},
+		{name: "a list that is not there", set: map[string]string{"alias_maps": "static::include:/nonexistent"}, not: "ok:", want: "warning: alias_maps: everything: its list was not read: "},
 		{name: "a list of lists", set: map[string]string{"alias_maps": "static::include:" + lists}, want: "warning: alias_maps: everything leads to bob@far.test"},
 		{name: "a long list", set: map[string]string{"alias_maps": "static::include:" + long}, want: "warning: alias_maps: everything: its list was not read: " + long + " has more than 1048576 octets"},
 		{name: "many lists that are not there", set: map[string]string{"alias_maps": "static:{" + strings.Repeat(" :include:/nonexistent", 20) + " :include:/nonexistent/2}"}, want: "warning: alias_maps: everything: its list was not read: open /nonexistent: no such file or directory (see yourself whether it leads out of the house)\nwarning: alias_maps: everything: its list was not read: open /nonexistent/2"},
 		{name: "commands and files", set: map[string]string{"alias_maps": `static:{ "|/bin/send bob@far.test" /var/mail/x }`}, want: "ok: alias_maps: ", not: "warning:"},
+		{name: "an address like a file", set: map[string]string{"virtual_alias_maps": "static:/C=XX/@far.test"}, want: "warning: virtual_alias_maps: everything leads to /C=XX/@far.test"},
 		{name: "routed", set: map[string]string{"alias_maps": "static:bob%far.test@house.test"}, want: "warning: alias_maps: everything leads to bob%far.test@house.test"},
 		{name: "not to be listed", set: map[string]string{"virtual_alias_maps": "ldap:/etc/ldap.cf static:bob"}, want: "warning: virtual_alias_maps: ldap:/etc/ldap.cf was not read: a table of this type cannot be listed (see yourself", not: "PLAINTEXT"},
+		{name: "too long", set: map[string]string{"virtual_alias_maps": "pcre:" + huge}, want: "warning: virtual_alias_maps: " + short("pcre:"+huge) + " was read in part: it has more than 200000 entries"},
 		{name: "the one after it", set: map[string]string{"virtual_alias_maps": "ldap:/etc/ldap.cf static:bob"}, want: "ok: virtual_alias_maps: static:bob: nothing leads out"},
 		{name: "many", set: map[string]string{"virtual_alias_maps": "regexp:{" + many.String() + "}"}, want: "warning: virtual_alias_maps: /9/ leads to bob9@far.test\nwarning: virtual_alias_maps: 3 more of regexp:{"},
 		{name: "control characters", set: map[string]string{"always_bcc": "x\x1b[2J@far.test"}, want: "warning: always_bcc: every mail leads to x?[2J@far.test"},

@@ -21,7 +21,7 @@ const (
 )
 
 // errTooMany says that a table was not read to its end.
-var errTooMany = fmt.Errorf("it has more than %d entries, and the rest was not read", maxEntries)
+var errTooMany = fmt.Errorf("it has more than %d entries", maxEntries)
 
 // A mapEntry is what a table of Postfix makes of something. The key of a
 // pattern is the pattern.
