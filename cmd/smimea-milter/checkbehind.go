@@ -53,6 +53,7 @@ type behind struct {
 func (r *report) behindBack(mta map[string]string, sockets []string, rules []gateway.Rule) {
 	b := behind{report: r, mta: mta, house: gateway.Gateway{Rules: rules}}
 	b.again = r.passesAgain(mta, sockets)
+	b.declined(rules)
 	for _, parameter := range addressMaps {
 		b.everywhere(parameter, b.maps)
 	}
@@ -67,6 +68,15 @@ func (r *report) behindBack(mta map[string]string, sockets []string, rules []gat
 	b.rerouted(asked("smtpd_milters", mta, sockets))
 	if b.out > 0 && !b.again {
 		r.warn("what leads out of the house leaves in PLAINTEXT (let it pass once more: smimea-milter(8), ALIASES AND FORWARDS)")
+	}
+}
+
+// declined: the mark is taken off when the mail comes, and is missing when it
+// leaves.
+func (b *behind) declined(rules []gateway.Rule) {
+	marked := func(r gateway.Rule) bool { return r.Mark != gateway.Mark{} }
+	if b.again && slices.ContainsFunc(rules, marked) {
+		b.warn("sender_may_decline: who declines is refused when his mail passes once more (use one of the two)")
 	}
 }
 

@@ -100,11 +100,13 @@ func TestBehindFindings(t *testing.T) {
 		{Recipients: []string{"house.test"}, Action: gateway.Never},
 		{Recipients: []string{"*"}, Action: gateway.Require},
 	}
+	declining := []gateway.Rule{{Recipients: []string{"far.test"}, Action: gateway.Require, Mark: gateway.Mark{Field: "X-Encryption", Text: "off"}}}
 	for _, tt := range []struct {
 		name      string
 		again     bool
 		set       map[string]string
-		want, not string // a line of the report, and one that must not be there
+		rules     []gateway.Rule // in front of the usual ones
+		want, not string         // a line of the report, and one that must not be there
 	}{
 		{name: "nothing there", not: ":"},
 		{name: "alias in the house", set: map[string]string{"alias_maps": "static:bob@house.test"}, want: "ok: alias_maps: static:bob@house.test: nothing leads out of the house (1 entry)", not: "warning:"},
@@ -151,6 +153,8 @@ func TestBehindFindings(t *testing.T) {
 		{name: "once more, no milters", again: true, set: map[string]string{next + "receive_override_options": "no_milters"}, want: "warning: default_transport = smimea:[127.0.0.1]:10027: there the gateway is not asked"},
 		{name: "once more, and changed behind it", again: true, set: map[string]string{next + "receive_override_options": ""}, want: "warning: 127.0.0.1:10027/inet: addresses are changed once more"},
 		{name: "another way out", again: true, set: map[string]string{"transport_maps": "hash:/etc/transport"}, want: "warning: transport_maps: what it sends elsewhere than to smimea:[127.0.0.1]:10027 does not pass the gateway once more"},
+		{name: "declined, once more", again: true, rules: declining, want: "warning: sender_may_decline: "},
+		{name: "declined", rules: declining, not: ":"},
 		{name: "an exit that does not go on", again: true, set: map[string]string{next + "content_filter": "", "alias_maps": "static:bob@far.test"}, want: "warning: alias_maps: ", not: "once more\n"},
 	} {
 		mta := maps.Clone(plain)
@@ -161,7 +165,7 @@ func TestBehindFindings(t *testing.T) {
 		maps.DeleteFunc(mta, func(_, value string) bool { return value == "\x00" })
 		var out bytes.Buffer
 		r := report{w: &out}
-		r.behindBack(mta, []string{socket}, rules)
+		r.behindBack(mta, []string{socket}, append(tt.rules, rules...))
 		if !strings.Contains("\n"+out.String(), "\n"+tt.want) {
 			t.Errorf("%s: no line %q in\n%s", tt.name, tt.want, out.String())
 		}
