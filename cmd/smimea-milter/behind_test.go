@@ -86,10 +86,34 @@ func TestBehindSubmission(t *testing.T) {
 	l.sub("the gateway is not there", l.testWaits)
 }
 
+// TestBehindSplit has a mail in copies, each of which passes once more.
+func TestBehindSplit(t *testing.T) {
+	l := startLab(t, "for everything")
+	l.splits()
+	l.leadOut()
+	l.passOnceMore()
+	before := len(l.sink.Delivered())
+	want := entity{"Content-Type: text/plain\r\n", secret + "\r\n"}
+	to := []string{"rsa@good.test", "ec@good.test", "carol@friend.test", "info@house.test"}
+	if err := l.send("Message-ID: <split@house.test>\r\n"+mail(want, to...), to...); err != nil {
+		t.Fatal(err)
+	}
+	to[3] = "rsa@good.test"
+	l.gets(t, l.after(t, before, 4), want, to...)
+}
+
 // startBehind starts a lab whose Postfix knows ways out of the house.
 func startBehind(t *testing.T, heading string) *lab {
+	t.Helper()
 	l := startLab(t, heading)
-	l.rules = "[[rule]]\nsender = [\"<>\"]\nrecipient = [\"*\"]\naction = \"never\"\n"
+	l.leadOut()
+	return l
+}
+
+// leadOut gives Postfix ways out of the house, and starts the milter.
+func (l *lab) leadOut() {
+	l.t.Helper()
+	l.rules += "[[rule]]\nsender = [\"<>\"]\nrecipient = [\"*\"]\naction = \"never\"\n"
 	l.startMilter(l.resolver)
 	l.write("aliases", `
 sales: rsa@good.test
@@ -102,7 +126,7 @@ lost: nobody@good.test
 	l.run("postalias", "-c", l.path("postfix"), "hash:"+l.path("aliases"))
 	l.write("virtual", "info@house.test rsa@good.test\n")
 	l.write("forward/games", "rsa@good.test\n")
-	main := strings.Replace(readFile(t, l.path("postfix/main.cf")), "alias_maps =\n", "", 1)
+	main := strings.Replace(readFile(l.t, l.path("postfix/main.cf")), "alias_maps =\n", "", 1)
 	l.write("postfix/main.cf", main+fmt.Sprintf(`
 myorigin = house.test
 alias_maps = hash:%[1]s/aliases
@@ -113,7 +137,6 @@ recipient_bcc_maps = inline:{ lp@house.test=rsa@good.test }
 sender_bcc_maps = inline:{ carol@house.test=rsa2@good.test }
 `, l.dir))
 	l.restartPostfix()
-	return l
 }
 
 // passOnceMore gives Postfix the README's lines, at a port that is free.

@@ -19,7 +19,7 @@ func (r *report) passesAgain(mta map[string]string, sockets []string) bool {
 		milters = "smtpd_milters"
 	}
 	switch options := fields(mta[service+"/receive_override_options"]); {
-	case !asked(milters, mta, sockets) || slices.Contains(options, "no_milters"):
+	case !asks(mta[milters], mta, sockets) || slices.Contains(options, "no_milters"):
 		r.warn("default_transport = %s: there the gateway is not asked once more", mta["default_transport"])
 		return false
 	case !slices.Contains(options, "no_address_mappings"):
@@ -47,14 +47,4 @@ func serviceAt(mta map[string]string, next string) string {
 		}
 	}
 	return ""
-}
-
-// asked says whether our socket is in a list of milters.
-func asked(parameter string, mta map[string]string, sockets []string) bool {
-	return slices.ContainsFunc(parseMilters(mta[parameter]), func(m milterEntry) bool {
-		return slices.ContainsFunc(sockets, func(socket string) bool {
-			same, _ := sameSocket(m.endpoint, socket, mta["queue_directory"])
-			return same
-		})
-	})
 }

@@ -65,7 +65,7 @@ func (r *report) behindBack(mta map[string]string, sockets []string, rules []gat
 		})
 	}
 	b.forwards()
-	b.rerouted(asked("smtpd_milters", mta, sockets))
+	b.rerouted(asks(mta["smtpd_milters"], mta, sockets))
 	if b.out > 0 && !b.again {
 		r.warn("what leads out of the house leaves in PLAINTEXT (let it pass once more: smimea-milter(8), ALIASES AND FORWARDS)")
 	}
