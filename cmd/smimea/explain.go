@@ -17,12 +17,14 @@ import (
 func newExplain() *cobra.Command {
 	var dns resolverFlags
 	var settings, from string
+	var bcc []string
 	cmd := &cobra.Command{
 		Use:   "explain RECIPIENT…",
 		Short: "Say what the gateway would do with a mail, and why",
 		Long: `Walks the way of a mail to each recipient as far as the answer that its sender
 would get: the rule that counts, what was found in the key store and the DNS,
-the reply. It is the gateway's own code that does so. Nothing is sent.
+the reply. It is the gateway's own code that does so. Nothing is sent. Several
+recipients are those of one mail, in To and Cc; those of --bcc are in neither.
 
 With --config the settings of a gateway are used. Without it there is one rule,
 "require" for everybody, and nothing is pinned.
@@ -30,7 +32,8 @@ With --config the settings of a gateway are used. Without it there is one rule,
 Exit codes: 0 the gateway would take the mail for all recipients; 3 it would
 refuse at least one; 4 it would tell the sender to try again.`,
 		Example: `  smimea explain alice@example.org
-  smimea explain --config /etc/smimea/smimea.toml alice@example.org`,
+  smimea explain --config /etc/smimea/smimea.toml alice@example.org
+  smimea explain --from bob@example.org --bcc carol@example.net alice@example.com`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: does(func(cmd *cobra.Command, args []string) error {
 			gw, done, err := gatewayFor(settings, &dns)
@@ -38,12 +41,13 @@ refuse at least one; 4 it would tell the sender to try again.`,
 				return err
 			}
 			defer done()
-			return explainer{gw, from, cmd.OutOrStdout(), dns.json}.all(cmd.Context(), args)
+			return explainer{gw, from, cmd.OutOrStdout(), dns.json}.all(cmd.Context(), args, bcc)
 		}),
 	}
 	dns.register(cmd)
 	cmd.Flags().StringVar(&settings, "config", "", "settings `FILE` of the gateway")
 	cmd.Flags().StringVar(&from, "from", "", "`SENDER` of the mail (default: the null sender)")
+	cmd.Flags().StringArrayVar(&bcc, "bcc", nil, "`RECIPIENT` in neither To nor Cc; repeatable")
 	for _, name := range []string{"server", "trust-anchor", "at"} {
 		cmd.MarkFlagsMutuallyExclusive("config", name) // The settings say whom to ask.
 	}
@@ -89,26 +93,26 @@ type explainer struct {
 }
 
 // all explains each recipient, and ends with the highest exit code.
-func (x explainer) all(ctx context.Context, to []string) error {
+func (x explainer) all(ctx context.Context, to, hidden []string) error {
 	worst := 0
-	for i, address := range to {
-		e := x.gateway.Explain(ctx, x.from, address)
+	all := x.gateway.ExplainMail(ctx, x.from, to, hidden)
+	for i, e := range all {
 		worst = max(worst, replyCode(e.Reply))
 		if i > 0 && !x.asJSON {
 			fmt.Fprintln(x.out)
 		}
-		if err := x.print(e); err != nil {
+		if err := x.print(e, len(all) > 1); err != nil {
 			return err
 		}
 	}
 	return outcome(worst)
 }
 
-func (x explainer) print(e gateway.Explanation) error {
+func (x explainer) print(e gateway.Explanation, several bool) error {
 	if x.asJSON {
 		return printJSON(x.out, explainObjectOf(e))
 	}
-	return explainSheet(e).print(x.out)
+	return explainSheet(e, several).print(x.out)
 }
 
 // replyCode is the exit code: see the manual page.
@@ -122,8 +126,9 @@ func replyCode(r gateway.Reply) int {
 	return exitUnknown
 }
 
-// explainSheet is the answer for people.
-func explainSheet(e gateway.Explanation) *sheet {
+// explainSheet is the answer for people. Of a mail to several it says which copy
+// the recipient gets.
+func explainSheet(e gateway.Explanation, several bool) *sheet {
 	s := new(sheet)
 	s.title("%s: %s", e.Address, fateWords(e))
 	s.row("rule", "%s", ruleText(e))
@@ -133,6 +138,12 @@ func explainSheet(e gateway.Explanation) *sheet {
 	}
 	if len(e.Certs) > 0 {
 		s.row("envelope", "%s, %s", e.Certs[0].Kind(), e.Cipher)
+	}
+	if e.Rule.Archive.Certificate() != nil && len(e.Certs) > 0 {
+		s.row("archive", "%s", e.Rule.Archive.Certificate().Subject)
+	}
+	if several && e.Reply.Action == gateway.Accept {
+		s.row("copy", "%s", copyText(e.Copy))
 	}
 	for _, c := range e.Certs {
 		s.row("certificate", "%s, valid until %s", c.Certificate().Subject, c.Certificate().NotAfter.UTC().Format(day))
@@ -146,6 +157,9 @@ func explainSheet(e gateway.Explanation) *sheet {
 		s.row("warning", "%s", w)
 	}
 	s.row("why", "%s", text(e.Why))
+	if e.Mark != (gateway.Mark{}) {
+		s.row("mark", "%s; without it the mail is refused", e.Mark)
+	}
 	s.row("reply", "%s", replyText(e.Reply))
 	return s
 }
@@ -158,8 +172,17 @@ func fateWords(e gateway.Explanation) string {
 		return "the sender would be told to try again later"
 	case len(e.Certs) > 0:
 		return "the mail would be encrypted"
+	case e.Mark != (gateway.Mark{}):
+		return "the mail would go in clear, if its sender wants that"
 	}
 	return "the mail would pass as it is"
+}
+
+func copyText(number int) string {
+	if number == 0 {
+		return "the mail itself"
+	}
+	return fmt.Sprintf("number %d, handed over", number)
 }
 
 func ruleText(e gateway.Explanation) string {
@@ -191,6 +214,8 @@ type explainObject struct {
 	SHA256   []string `json:"sha256"` // of the certificates to encrypt to
 	Kind     string   `json:"kind"`   // of their keys; empty without them
 	Cipher   string   `json:"cipher"` // what the mail would be encrypted with
+	Copy     int      `json:"copy"`   // of a mail to several, which he gets; 0 is the mail itself
+	Mark     string   `json:"mark"`   // what the mail must have to go in clear; empty if nothing
 	Warnings []string `json:"warnings"`
 	Action   string   `json:"action"` // accept, refuse or defer
 	Reply    string   `json:"reply"`
@@ -204,6 +229,7 @@ func explainObjectOf(e gateway.Explanation) explainObject {
 		Number:   e.Number,
 		Owner:    e.Owner,
 		Origin:   e.Keys.Origin,
+		Copy:     e.Copy,
 		SHA256:   []string{},
 		Warnings: append([]string{}, e.Keys.Warnings...),
 		Action:   actionWords[e.Reply.Action],
@@ -212,6 +238,9 @@ func explainObjectOf(e gateway.Explanation) explainObject {
 	}
 	if e.Asked {
 		o.Outcome = e.Keys.Outcome.String()
+	}
+	if e.Mark != (gateway.Mark{}) {
+		o.Mark = e.Mark.String()
 	}
 	if len(e.Certs) > 0 {
 		o.Kind, o.Cipher = e.Certs[0].Kind().String(), e.Cipher.String()

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
 	"smimea.example/internal/cms"
+	"smimea.example/internal/message"
 	"smimea.example/keystore"
 	"smimea.example/smimea"
 )
@@ -33,8 +35,50 @@ type Explanation struct {
 	Cipher cms.Cipher
 	form   form
 
+	// Mark is what the mail must have to go in clear to the recipient; the zero Mark
+	// if it is encrypted, or goes in clear without one.
+	Mark Mark
+
+	// Copy is which copy of a mail to several the recipient gets: 0 is the mail
+	// itself. It counts if Reply accepts.
+	Copy int
+
 	Reply Reply
 	Why   error // what is behind a reply that does not accept
+}
+
+// ExplainMail judges all recipients of one mail, as [Mail] does: to are those
+// whom it names in To and Cc, hidden those whom it does not.
+func (g *Gateway) ExplainMail(ctx context.Context, sender string, to, hidden []string) []Explanation {
+	var all []Explanation
+	var accepted []recipient
+	for _, address := range slices.Concat(to, hidden) {
+		e := g.Explain(ctx, sender, address)
+		next := e.recipient()
+		if e.Reply.Action == Accept && g.Resubmit == nil {
+			e.Reply = join(accepted, next)
+		}
+		if e.Reply.Action == Accept {
+			next.fate = len(all)
+			accepted = append(accepted, next)
+		}
+		all = append(all, e)
+	}
+	groups, reply := group(accepted, message.Header{{Name: "To", Value: strings.Join(to, ", ")}}, g.Resubmit.copies())
+	if reply.Action != Accept {
+		for _, r := range accepted {
+			all[r.fate].Reply = reply
+		}
+		return all
+	}
+	var d division
+	d.deal(groups, len(groups) == 1, false)
+	for i, c := range d.copies {
+		for _, r := range c {
+			all[r.fate].Copy = i + 1
+		}
+	}
+	return all
 }
 
 // Explain judges a recipient, given without angle brackets, of a mail from
@@ -59,6 +103,9 @@ func (g *Gateway) Explain(ctx context.Context, sender, address string) Explanati
 	}
 	if err != nil {
 		e.Why = err
+	}
+	if e.Asked && e.Rule.Action == Require && e.Rule.inClear(e.Keys.Outcome) {
+		e.Mark = e.Rule.Mark
 	}
 	e.Reply = decide(e.Rule, Finding{address, err, mailbox.Routed, e.Keys.Outcome})
 	return e
@@ -114,11 +161,9 @@ func (e Explanation) recipient() recipient {
 	r := recipient{
 		address: e.Address,
 		plain:   e.Rule.Action == Never || e.Asked && e.Rule.inClear(e.Keys.Outcome),
+		mark:    e.Mark,
 		certs:   e.Certs,
 		form:    e.form,
-	}
-	if r.plain && e.Rule.Action == Require {
-		r.mark = e.Rule.Mark
 	}
 	if e.Rule.Together {
 		r.together = e.Number
