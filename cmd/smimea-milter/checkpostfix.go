@@ -22,7 +22,7 @@ import (
 // parameters are what is asked of postconf(1).
 var parameters = []string{
 	"queue_directory", "milter_default_action", "milter_protocol", "smtpd_milters", "non_smtpd_milters",
-	"message_size_limit", "mailbox_size_limit", "virtual_mailbox_limit", "receive_override_options",
+	"message_size_limit", "mailbox_size_limit", "virtual_mailbox_limit", "receive_override_options", "enable_original_recipient",
 	"myorigin", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains",
 	"local_transport", "forward_path", "allow_percent_hack", "swap_bangpath",
 	"default_transport", "transport_maps", "sender_dependent_default_transport_maps",
@@ -98,6 +98,7 @@ func (r *report) postfix(mta map[string]string, sockets []string, rules []gatewa
 		r.missing("non_smtpd_milters", local, mta, sockets)
 	}
 	r.sizeLimit(mta["message_size_limit"])
+	r.originalRecipients(mta["enable_original_recipient"])
 	r.mailboxLimit("mailbox_size_limit", "local", mta)
 	r.mailboxLimit("virtual_mailbox_limit", "virtual", mta)
 	r.ownDomains(mta, rules)

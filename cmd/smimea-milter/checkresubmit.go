@@ -58,6 +58,14 @@ func askListener(at string) error {
 	return c.Quit()
 }
 
+// originalRecipients: without them Postfix takes an alias and whom it stands for
+// off a mail together.
+func (r *report) originalRecipients(value string) {
+	if r.copies != "" && value == "no" {
+		r.warn("enable_original_recipient = no: an alias and its target, both in one mail that is split, may BOTH LOSE it (postconf -e enable_original_recipient=yes)")
+	}
+}
+
 // isListener says whether a service of master.cf is the listener for copies.
 func (r *report) isListener(service string) bool {
 	_, port, _ := net.SplitHostPort(r.copies)

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"time"
 
+	"github.com/emersion/go-smtp"
+
 	"smimea.example/internal/cms"
 	"smimea.example/internal/message"
 )
@@ -200,6 +202,7 @@ func (m *Mail) submitAll(ctx context.Context, copies []Group) (all []*submission
 		return nil, err
 	}
 	for _, to := range copies {
+		e.options.Size = m.copySize(to)
 		s, err := m.gateway.Resubmit.submit(ctx, e, to, func(w io.Writer) error { return m.writeCopy(ctx, w, to) })
 		if err != nil {
 			return all, err
@@ -207,6 +210,17 @@ func (m *Mail) submitAll(ctx context.Context, copies []Group) (all []*submission
 		all = append(all, s)
 	}
 	return all, nil
+}
+
+// copySize is about how long a copy will be, so that an MTA for which it is too
+// long says so before it has taken others.
+func (m *Mail) copySize(to Group) int64 {
+	const perCertificate = 600 // octets of an envelope
+	size := m.content.size
+	if !to.plain() {
+		size = (size + int64(len(to.certs())+1)*perCertificate) * 4 / 3 * 78 / 76
+	}
+	return int64(m.octets) + size
 }
 
 // commitAll sends the dots, and notes who has got his copy.
@@ -240,6 +254,13 @@ func (m *Mail) Accepted() error {
 	}
 	m.opened = false
 	return m.gateway.Resubmit.Journal.settle(m.key, m.to)
+}
+
+// isTooLong says whether the MTA has refused a copy for its length (RFC 1870,
+// Section 6.1), which no later try will change.
+func isTooLong(err error) bool {
+	var refused *smtp.SMTPError
+	return errors.As(err, &refused) && refused.Code == 552
 }
 
 // stuck is the verdict on a mail whose copies could not be handed over.

@@ -411,6 +411,8 @@ func (m *Mail) unsent(err error, otherwise Reply) Verdict {
 		return Verdict{Reply: m.end(noMemory, err)}
 	case errors.Is(err, errTooLong):
 		return Verdict{Reply: m.end(tooLong, err)}
+	case isTooLong(err):
+		return Verdict{Reply: m.end(tooMuch, err)}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return Verdict{Reply: m.end(tooLate, err)}
 	}

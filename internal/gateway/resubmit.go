@@ -23,7 +23,7 @@ type Resubmission struct {
 	Journal *Journal
 
 	// Copies is how many copies of one mail there may be beside the mail itself,
-	// and how many are on their way at a time. Default: 100.
+	// and how many, and one, are on their way at a time. Default: 100.
 	Copies int
 
 	// Octets is how long they may be together. Default: 1 GB.
@@ -61,7 +61,7 @@ func (r *Resubmission) octets() int64 {
 // reserve waits until so many sessions may be opened. They are asked for at
 // once: mails that had some, and waited for the others, could wait for one another.
 func (r *Resubmission) reserve(ctx context.Context, sessions int) (release func(), err error) {
-	r.once.Do(func() { r.slots = semaphore.NewWeighted(int64(r.copies())) })
+	r.once.Do(func() { r.slots = semaphore.NewWeighted(int64(r.copies()) + 1) })
 	if err := r.slots.Acquire(ctx, int64(sessions)); err != nil {
 		return nil, fmt.Errorf("too many copies are on their way: %w", err)
 	}

@@ -305,6 +305,7 @@ func TestHandOverFails(t *testing.T) {
 	}{
 		{"no listener", only("CONNECT", "", broken), 0},
 		{"MAIL refused", only("MAIL", "", temporary), 0},
+		{"too long at MAIL", only("MAIL", "", &smtp.SMTPError{Code: 552, EnhancedCode: smtp.EnhancedCode{5, 3, 4}, Message: "too long"}), 0},
 		{"RCPT refused", only("RCPT", "ec@", temporary), 0},
 		{"a dot refused", only("DOT", "bob@", temporary), 1},
 		{"the other dot refused", only("DOT", "ec@", temporary), 1},
@@ -319,7 +320,11 @@ func TestHandOverFails(t *testing.T) {
 				return m, send(t, m, header("To: rsa@example.net, ec@example.net, bob@example.org\nMessage-ID: <1@example.org>"), []byte(greeting))
 			}
 			m, v := try()
-			if codes(v.Reply) != "451 4.3.0" || v.Trouble == nil || v.Body != nil || v.Encrypted {
+			want := "451 4.3.0"
+			if strings.HasPrefix(test.name, "too long") {
+				want = "550 5.5.3"
+			}
+			if codes(v.Reply) != want || v.Trouble == nil || v.Body != nil || v.Encrypted {
 				t.Errorf("%s %+v", codes(v.Reply), v)
 			}
 			m.Close()

@@ -1,0 +1,164 @@
+package milter
+
+import (
+	"context"
+	"net"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	mta "github.com/emersion/go-milter"
+
+	"smimea.example/internal/gateway"
+)
+
+// Those who get copies of their own are taken off the mail, before it is changed.
+func TestRecipientsAreTakenOff(t *testing.T) {
+	h := serve(t, &Server{}, func(m *fakeMail) {
+		m.end = func(context.Context) gateway.Verdict {
+			v := encrypted(strings.NewReader("MIIB"))
+			v.Removes = []string{"carol@example.com", "root"}
+			return v
+		}
+	})
+	s := h.dial()
+	h.send(s)
+	changes, act, err := s.End()
+	if err != nil || act.Code != mta.ActAccept {
+		t.Fatal(act, err)
+	}
+	var removed []string
+	for i, c := range changes {
+		if c.Code != mta.ActDelRcpt {
+			continue
+		}
+		removed = append(removed, c.Rcpt)
+		if i != len(removed)-1 {
+			t.Errorf("%s comes behind %d other changes", c.Rcpt, i)
+		}
+	}
+	if want := []string{"<carol@example.com>", "<root>"}; !slices.Equal(removed, want) {
+		t.Errorf("%q are taken off, want %q", removed, want)
+	}
+}
+
+// A mail in clear may lose a field and a recipient, and keeps its body.
+func TestChangedInClear(t *testing.T) {
+	h := serve(t, &Server{}, func(m *fakeMail) {
+		m.end = func(context.Context) gateway.Verdict {
+			return gateway.Verdict{Reply: accept, Replaces: []string{"X-Encryption"}, Removes: []string{"carol@example.com"}}
+		}
+	})
+	s := h.dial()
+	h.send(s, "X-Encryption", " off")
+	changes, act, err := s.End()
+	if err != nil || act.Code != mta.ActAccept || len(changes) != 2 {
+		t.Fatal(act, err, changes)
+	}
+	if c := changes[1]; c.Code != mta.ActChangeHeader || c.HeaderName != "X-Encryption" || c.HeaderValue != "" {
+		t.Errorf("%+v", c)
+	}
+}
+
+// A mail that everybody has got by copies is for nobody.
+func TestMailForNobody(t *testing.T) {
+	h := serve(t, &Server{}, func(m *fakeMail) {
+		m.end = func(context.Context) gateway.Verdict { return gateway.Verdict{Reply: accept, Nobody: true} }
+	})
+	s := h.dial()
+	h.send(s)
+	if changes, act, err := s.End(); err != nil || act.Code != mta.ActDiscard || len(changes) != 0 {
+		t.Errorf("%v, %v, %d changes", act, err, len(changes))
+	}
+}
+
+// The gateway hears that a mail is over when the MTA goes on, and hears nothing
+// if the MTA has died.
+func TestAccepted(t *testing.T) {
+	for _, tt := range []struct {
+		name string
+		next func(h *house, s *mta.ClientSession, conn net.Conn)
+		want int
+	}{
+		{"the next mail", func(h *house, s *mta.ClientSession, _ net.Conn) { s.Mail("alice@example.org", nil) }, 1},
+		{"an abort, as Postfix sends", func(h *house, s *mta.ClientSession, _ net.Conn) { s.Abort() }, 1},
+		{"a good-bye, as Sendmail sends", func(h *house, s *mta.ClientSession, _ net.Conn) { s.Close() }, 1},
+		{"our own end", func(h *house, _ *mta.ClientSession, _ net.Conn) { h.stop(); h.stopped <- <-h.stopped }, 1},
+		{"nothing", func(_ *house, _ *mta.ClientSession, conn net.Conn) { conn.Close() }, 0},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			h := serve(t, &Server{}, nil)
+			dialer := &keepingDialer{}
+			s, err := mta.NewClientWithOptions("tcp", h.addr.String(), mta.ClientOptions{
+				Dialer: dialer, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second, ActionMask: 0x1ff, ProtocolMask: 0x1fffff,
+			}).Session()
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer s.Close()
+			h.send(s)
+			m := <-h.mails
+			if _, act, err := s.End(); err != nil || act.Code != mta.ActAccept {
+				t.Fatal(act, err)
+			}
+			if n := m.acceptances(); n != 0 {
+				t.Errorf("it was told so %d times before the MTA went on", n)
+			}
+			tt.next(h, s, dialer.conn)
+			for end := time.Now().Add(2 * time.Second); m.acceptances() < tt.want && time.Now().Before(end); {
+				time.Sleep(5 * time.Millisecond)
+			}
+			time.Sleep(20 * time.Millisecond)
+			if n := m.acceptances(); n != tt.want {
+				t.Errorf("it was told so %d times, want %d", n, tt.want)
+			}
+		})
+	}
+}
+
+type keepingDialer struct{ conn net.Conn }
+
+func (d *keepingDialer) Dial(network, address string) (conn net.Conn, err error) {
+	d.conn, err = net.Dial(network, address)
+	return d.conn, err
+}
+
+func (m *fakeMail) acceptances() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.accepted
+}
+
+// A refused mail comes again.
+func TestRefusedIsNotAccepted(t *testing.T) {
+	h := serve(t, &Server{}, func(m *fakeMail) {
+		m.end = func(context.Context) gateway.Verdict { return gateway.Verdict{Reply: delay} }
+	})
+	s := h.dial()
+	h.send(s)
+	m := <-h.mails
+	s.End()
+	s.Mail("alice@example.org", nil)
+	if n := m.acceptances(); n != 0 {
+		t.Errorf("it was told so %d times", n)
+	}
+}
+
+// What comes back by the listener for copies is not judged again. Its name is the
+// MTA's to give.
+func TestCopiesPass(t *testing.T) {
+	h := serve(t, &Server{}, nil)
+	s := h.dial()
+	if err := s.Macros(mta.CodeConn, "{daemon_name}", ResubmitDaemon); err != nil {
+		t.Fatal(err)
+	}
+	want(t, "connect")(s.Conn("localhost", mta.FamilyInet, 4711, "127.0.0.1"))
+	if act, err := s.Mail("alice@example.org", nil); err != nil || act.Code != mta.ActAccept {
+		t.Errorf("%v, %v", act, err)
+	}
+	if len(h.mails) != 0 || strings.Contains(h.log.String(), `"msg":"mail"`) {
+		t.Error("the gateway heard of it")
+	}
+	h.good()
+}
