@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"time"
 
@@ -90,7 +91,7 @@ func (r *record) result() string {
 		return "refused"
 	case r.reply.Action != gateway.Accept:
 		return "deferred"
-	case r.encrypted:
+	case r.encrypted, slices.ContainsFunc(r.fates, func(f gateway.Fate) bool { return f.Sent == "encrypted" }):
 		return "encrypted"
 	}
 	return "passed"

@@ -26,6 +26,7 @@ func TestSplit(t *testing.T) {
 	l.sub("DSN", l.testSplitDSN)
 	l.sub("Spellings", l.testSpellings)
 	l.sub("Bounce", l.testSplitBounce)
+	l.sub("Many", l.testManyHidden)
 	l.sub("NoListener", l.testNoListener)
 }
 
@@ -44,7 +45,12 @@ func (l *lab) splits() {
 		l.t.Fatal(err)
 	}
 	l.own("journal", "nobody", "nogroup", 0o700)
+	l.write("pinned/index", "@many.test many.pem\n")
+	l.write("pinned/many.pem", readFile(l.t, l.person("many@many.test", "rsa").cert))
 	l.rules = fmt.Sprintf(`
+[keys]
+pinned = %q
+
 [resubmit]
 address = "inet:%s"
 journal = %q
@@ -52,22 +58,21 @@ journal = %q
 [[rule]]
 recipient = ["friend.test"]
 action = "never"
-`, l.copies, l.path("journal/journal.db"))
+`, l.path("pinned"), l.copies, l.path("journal/journal.db"))
 }
 
 // after waits until so many mails of Bob's have left, and a little for more.
 func (l *lab) after(t *testing.T, before, mails int) []testnet.Delivery {
 	t.Helper()
-	var sent []testnet.Delivery
-	wait(t, fmt.Sprintf("%d mails", mails), func() bool {
-		sent = slices.DeleteFunc(slices.Clone(l.sink.Delivered()[before:]), func(d testnet.Delivery) bool { return d.From != "bob@house.test" })
-		return len(sent) >= mails
-	})
-	time.Sleep(300 * time.Millisecond)
-	if more := len(l.sink.Delivered()) - before; more > mails {
-		t.Errorf("%d mails left, not %d", more, mails)
+	sent := func() []testnet.Delivery {
+		return slices.DeleteFunc(slices.Clone(l.sink.Delivered()[before:]), func(d testnet.Delivery) bool { return d.From != "bob@house.test" })
 	}
-	return sent
+	wait(t, fmt.Sprintf("%d mails", mails), func() bool { return len(sent()) >= mails })
+	time.Sleep(300 * time.Millisecond)
+	if n := len(sent()); n > mails {
+		t.Errorf("%d mails left, not %d", n, mails)
+	}
+	return sent()
 }
 
 // gets checks that everybody got one mail, and could read it: the people with keys
@@ -211,6 +216,38 @@ func (l *lab) testSplitBounce(t *testing.T) {
 	if !bytes.Contains(bounce.Data, []byte("refused@friend.test")) || bytes.Contains(bounce.Data, []byte(secret)) {
 		t.Errorf("the bounce: %s", bounce.Data)
 	}
+}
+
+// testManyHidden writes to a hundred people, none of whom is to hear of another: as
+// many copies as there may be, at once.
+func (l *lab) testManyHidden(t *testing.T) {
+	before := len(l.sink.Delivered())
+	want := entity{"Content-Type: text/plain\r\n", secret + "\r\n" + encoded(20_000)}
+	var people []string
+	for i := range 101 {
+		people = append(people, fmt.Sprintf("%d@many.test", i))
+	}
+	if err := l.send(mail(want, "undisclosed-recipients:;"), people...); err != nil {
+		t.Fatal(err)
+	}
+	sent := l.after(t, before, len(people))
+	var got []string
+	for _, d := range sent {
+		got = append(got, d.To...)
+		if bytes.Contains(d.Data, []byte(secret)) {
+			t.Errorf("%q got it in clear", d.To)
+		}
+	}
+	slices.Sort(got)
+	slices.Sort(people)
+	if !slices.Equal(got, people) {
+		t.Errorf("%d people got it: %q", len(got), got)
+	}
+	if got := l.decrypt(sent[len(sent)-1].Data, "many@many.test"); string(got) != want.String() {
+		t.Error("the last of them cannot read it")
+	}
+	err := l.send(mail(want, "undisclosed-recipients:;"), append(people, "onemore@many.test")...)
+	wantReply(t, err, 550, smtp.EnhancedCode{5, 5, 3})
 }
 
 // testNoListener: while copies cannot be handed over nobody gets anything.

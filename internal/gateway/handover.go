@@ -98,7 +98,7 @@ func (g Group) meets(groups []Group, pickup bool) bool {
 		}
 	}
 	return slices.ContainsFunc(groups, func(other Group) bool {
-		return len(other) > 0 && &other[0] != &g[0] && slices.ContainsFunc(other, func(r recipient) bool {
+		return len(other) > 0 && len(g) > 0 && &other[0] != &g[0] && slices.ContainsFunc(other, func(r recipient) bool {
 			return slices.ContainsFunc(r.names(pickup), func(name string) bool { return own[name] })
 		})
 	})
@@ -138,7 +138,11 @@ func (d division) removed(pickup bool) []string {
 			all = append(all, name)
 		}
 	}
-	for _, g := range append(slices.Clone(d.copies), d.served) {
+	gone := slices.Clone(d.copies)
+	if len(d.served) > 0 && !d.hand.meets([]Group{d.served}, pickup) { // rather twice than not at all
+		gone = append(gone, d.served)
+	}
+	for _, g := range gone {
 		for _, r := range g {
 			remove(r.address)
 			if pickup { // Postfix shows us another name than it has, if that has no domain
@@ -266,7 +270,7 @@ func isTooLong(err error) bool {
 // stuck is the verdict on a mail whose copies could not be handed over.
 func (m *Mail) stuck(err error) Verdict {
 	v := m.unsent(err, notSplit)
-	if v.Fault == nil {
+	if v.Fault == nil && !errors.Is(err, errBusy) {
 		v.Trouble = err
 	}
 	return v
