@@ -48,7 +48,7 @@ type maker struct {
 // TestAwkward sends the corpus through Postfix and the milter. What OpenSSL
 // makes of what comes out is what went in, byte for byte.
 func TestAwkward(t *testing.T) {
-	l := startLab(t, "for everything")
+	l := startLab(t, newPostfix(t, "for everything"))
 	l.rules = "\n[[rule]]\nrecipient = [\"" + readsGCM + "\"]\naction = \"require\"\ncipher = \"aes256-gcm\"\n"
 	l.startMilter(l.resolver)
 	l.person("bob@house.test", "rsa")

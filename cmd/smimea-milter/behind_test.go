@@ -88,7 +88,7 @@ func TestBehindSubmission(t *testing.T) {
 
 // TestBehindSplit has a mail in copies, each of which passes once more.
 func TestBehindSplit(t *testing.T) {
-	l := startLab(t, "for everything")
+	l := startLab(t, newPostfix(t, "for everything"))
 	l.splits()
 	l.leadOut()
 	l.passOnceMore()
@@ -105,7 +105,7 @@ func TestBehindSplit(t *testing.T) {
 // startBehind starts a lab whose Postfix knows ways out of the house.
 func startBehind(t *testing.T, heading string) *lab {
 	t.Helper()
-	l := startLab(t, heading)
+	l := startLab(t, newPostfix(t, heading))
 	l.leadOut()
 	return l
 }

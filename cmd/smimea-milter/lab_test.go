@@ -6,7 +6,9 @@ import (
 	"crypto"
 	"crypto/x509"
 	"encoding/pem"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -24,19 +26,21 @@ import (
 )
 
 // A lab is a small company and its partners, made of real programs: NSD serves
-// zones that ldns signed, Unbound resolves them, Postfix with Debian's own
-// configuration and the README's lines takes the house's mail, smimea-milter
-// runs beside it as a user of its own, and a sink stands for all mail servers
-// out there. Everything listens on loopback and lives in one directory.
+// zones that ldns signed, Unbound resolves them, Postfix or Sendmail with
+// Debian's own configuration and the README's lines takes the house's mail,
+// smimea-milter runs beside it as a user of its own, and a sink stands for all
+// mail servers out there. Everything listens on loopback and lives in one
+// directory.
 type lab struct {
 	t    *testing.T
 	dir  string
 	bin  string               // where the two commands are
 	keys map[string]recipient // by address: who can read what
 	sink *testnet.MailServer
+	mta  mta
 
 	resolver string // Unbound, host:port
-	smtp     string // Postfix, host:port
+	smtp     string // the MTA, host:port
 	submit   string // its submission service, host:port
 	milter   *exec.Cmd
 	rules    string // of its settings, before the last one
@@ -46,29 +50,43 @@ type lab struct {
 // A recipient is somebody out there: the certificate published, and the key.
 type recipient struct{ cert, key string } // PEM files
 
-// startLab starts everything but the milter. Postfix gets the README's lines
-// for what the heading says.
-func startLab(t *testing.T, heading string) *lab {
+// An mta is the mail server of the house.
+type mta interface {
+	// start starts it until the end of the test. It listens at l.smtp, asks the
+	// milter at l.socket(), and sends everything but the house's own mail to
+	// l.sink. It makes the directory of the socket for the milter, which runs as
+	// the user nobody.
+	start(l *lab)
+
+	// command is the sendmail command, which submits what it reads.
+	command(l *lab, from string, to ...string) *exec.Cmd
+}
+
+// startLab starts everything but the milter.
+func startLab(t *testing.T, m mta) *lab {
 	t.Helper()
 	if os.Getuid() != 0 {
-		judges.Missing(t, "root, for Postfix")
+		judges.Missing(t, "root, for the mail server")
 	}
-	for _, program := range []string{"postfix", "nsd", "unbound", "ldns-signzone", "ldns-keygen", "ldns-key2ds", "openssl"} {
+	for _, program := range []string{"nsd", "unbound", "ldns-signzone", "ldns-keygen", "ldns-key2ds", "openssl"} {
 		judges.Find(t, program)
 	}
 	dir, err := os.MkdirTemp("", "smimea-lab")
 	if err != nil {
 		t.Fatal(err)
 	}
-	l := &lab{t: t, dir: dir, bin: filepath.Join(dir, "bin"), keys: map[string]recipient{}}
+	l := &lab{t: t, dir: dir, bin: filepath.Join(dir, "bin"), keys: map[string]recipient{}, mta: m}
 	t.Cleanup(func() {
 		if t.Failed() {
-			t.Logf("Postfix said:\n%s", tail(filepath.Join(dir, "postfix.log")))
-			t.Logf("smimea-milter said:\n%s", tail(filepath.Join(dir, "milter.log")))
+			for _, who := range []string{"postfix", "sendmail", "milter"} {
+				if log := tail(l.path(who + ".log")); log != "" {
+					t.Logf("%s said:\n%s", who, log)
+				}
+			}
 		}
 		os.RemoveAll(dir)
 	})
-	if err := os.Chmod(dir, 0o755); err != nil { // Postfix and the milter are other users
+	if err := os.Chmod(dir, 0o755); err != nil { // the milter is another user, and so is Postfix
 		t.Fatal(err)
 	}
 	l.run("go", "build", "-o", l.bin+"/", "smimea.example/cmd/smimea", "smimea.example/cmd/smimea-milter")
@@ -77,7 +95,7 @@ func startLab(t *testing.T, heading string) *lab {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { l.sink.Close() })
-	l.startPostfix(heading)
+	m.start(l)
 	t.Cleanup(l.stopMilter)
 	return l
 }
@@ -138,6 +156,9 @@ func stop(cmd *exec.Cmd) {
 		<-ended
 	}
 }
+
+// socket is where the MTA finds the milter.
+func (l *lab) socket() string { return l.path("spool/smimea/milter.sock") }
 
 func (l *lab) path(name string) string { return filepath.Join(l.dir, name) }
 
@@ -281,52 +302,6 @@ func (l *lab) forge(name string) {
 	l.write(name, string(forged))
 }
 
-// startPostfix starts a Postfix of our own: Debian's main.cf and master.cf,
-// the README's lines, and what tells this instance from the system's.
-func (l *lab) startPostfix(heading string) {
-	l.smtp = fmt.Sprintf("127.0.0.1:%d", freePort(l.t))
-	l.submit = fmt.Sprintf("127.0.0.1:%d", freePort(l.t))
-	_, sinkPort, _ := net.SplitHostPort(l.sink.Addr())
-
-	main := readFile(l.t, "/usr/share/postfix/main.cf.debian") + readmeLines(l.t, "main.cf, "+heading) + fmt.Sprintf(`
-queue_directory = %[1]s/spool
-data_directory = %[1]s/data
-maillog_file = %[1]s/postfix.log
-maillog_file_prefixes = %[1]s
-myhostname = mail.house.test
-mydestination = house.test
-mynetworks = 127.0.0.0/8
-inet_interfaces = loopback-only
-inet_protocols = ipv4
-mail_spool_directory = %[1]s/mail
-alias_maps =
-alias_database =
-relayhost = [127.0.0.1]:%[2]s
-`, l.dir, sinkPort)
-	// The one line of master.cf that two instances on a machine cannot share,
-	// and the submission service, which Debian leaves to be switched on.
-	master := strings.Replace(readFile(l.t, "/usr/share/postfix/master.cf.dist"),
-		"\nsmtp      inet", fmt.Sprintf("\n%s inet", l.smtp), 1)
-	if heading != "for everything" {
-		master += fmt.Sprintf("%s inet n - y - - smtpd\n", l.submit) +
-			readmeLines(l.t, "master.cf, below submission and submissions")
-	}
-	l.write("postfix/main.cf", main)
-	l.write("postfix/master.cf", master)
-	l.write("postfix/dynamicmaps.cf", "")
-	for _, dir := range []string{"spool", "data", "spool/smimea"} {
-		if err := os.MkdirAll(l.path(dir), 0o755); err != nil {
-			l.t.Fatal(err)
-		}
-	}
-	l.own("data", "postfix", "postfix", 0o700)
-	// As the README has it: the milter's user makes the socket, Postfix' group opens it.
-	l.own("spool/smimea", "nobody", "postfix", 0o750|os.ModeSetgid)
-	l.run("postfix", "-c", l.path("postfix"), "start")
-	l.t.Cleanup(func() { l.run("postfix", "-c", l.path("postfix"), "stop") })
-	waitForPort(l.t, l.smtp)
-}
-
 // own gives a directory to a user and a group.
 func (l *lab) own(name, owner, group string, mode os.FileMode) {
 	l.t.Helper()
@@ -354,14 +329,15 @@ func number(id string) int {
 	return n
 }
 
-// readmeLines returns the lines of the README that belong into a file.
-func readmeLines(t *testing.T, heading string) string {
+// readmeLines returns the lines of the README that belong into a file, below
+// its name in a comment.
+func readmeLines(t *testing.T, comment string) string {
 	t.Helper()
 	readme := readFile(t, "../../README.md")
-	_, rest, ok := strings.Cut(readme, "```cfg\n# /etc/postfix/"+heading+"\n")
+	_, rest, ok := strings.Cut(readme, "```cfg\n"+comment+"\n")
 	lines, _, closed := strings.Cut(rest, "```")
 	if !ok || !closed {
-		t.Fatalf("README.md has no lines for %s", heading)
+		t.Fatalf("README.md has no lines for %q", comment)
 	}
 	return lines
 }
@@ -373,7 +349,7 @@ func (l *lab) startMilter(resolver string) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	socket := l.path("spool/smimea/milter.sock")
+	socket := l.socket()
 	config := l.write("smimea.toml", fmt.Sprintf(`
 listen = ["unix:%s"]
 
@@ -411,22 +387,6 @@ action = "require"
 	})
 }
 
-// checkFinds runs smimea-milter -check and wants these lines of it.
-func (l *lab) checkFinds(lines ...string) {
-	l.t.Helper()
-	cmd := exec.Command(l.bin+"/smimea-milter", "-check", "-config", l.path("smimea.toml"))
-	cmd.Env = append(os.Environ(), "MAIL_CONFIG="+l.path("postfix"))
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		l.t.Errorf("smimea-milter -check: %v", err)
-	}
-	for _, line := range lines {
-		if !strings.Contains(string(out), line) {
-			l.t.Errorf("no line %q in\n%s", line, out)
-		}
-	}
-}
-
 func (l *lab) stopMilter() {
 	if l.milter != nil {
 		stop(l.milter)
@@ -451,9 +411,12 @@ func readFile(t *testing.T, path string) string {
 	return string(content)
 }
 
-// tail returns the end of a log file.
+// tail returns the end of a log file, if there is one.
 func tail(path string) string {
 	content, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return ""
+	}
 	if err != nil {
 		return err.Error()
 	}

@@ -16,7 +16,7 @@ import (
 
 // TestSplit sends mails that need several copies through Postfix.
 func TestSplit(t *testing.T) {
-	l := startLab(t, "for everything")
+	l := startLab(t, newPostfix(t, "for everything"))
 	l.splits()
 	l.sink.Refuse("refused@friend.test")
 	l.startMilter(l.resolver)
@@ -34,7 +34,7 @@ func TestSplit(t *testing.T) {
 // settings for it, with a domain that gets its mail in clear.
 func (l *lab) splits() {
 	l.copies = fmt.Sprintf("127.0.0.1:%d", freePort(l.t))
-	lines := readmeLines(l.t, "master.cf, for copies")
+	lines := readmeLines(l.t, "# /etc/postfix/master.cf, for copies")
 	if !strings.HasPrefix(lines, "127.0.0.1:10026 ") {
 		l.t.Fatalf("the README's listener: %s", lines)
 	}

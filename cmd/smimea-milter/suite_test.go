@@ -8,8 +8,6 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
-	"os"
-	"os/exec"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,7 +24,7 @@ const secret = "the password is swordfish"
 
 // TestPostfix is the main job with real programs at every point.
 func TestPostfix(t *testing.T) {
-	l := startLab(t, "for everything")
+	l := startLab(t, newPostfix(t, "for everything"))
 	l.startMilter(l.resolver)
 	l.checkFinds("ok: upstream "+l.resolver+": the root's keys are secure", "ok: smtpd_milters", "ok: non_smtpd_milters",
 		"ok: milter_default_action = tempfail", "ok: message_size_limit", "ok: Postfix's own domains")
@@ -43,7 +41,7 @@ func TestPostfix(t *testing.T) {
 // TestSubmission has Postfix ask about what the house's own people send, and
 // about nothing else.
 func TestSubmission(t *testing.T) {
-	l := startLab(t, "for what your own people send")
+	l := startLab(t, newPostfix(t, "for what your own people send"))
 	l.startMilter(l.resolver)
 	l.checkFinds("ok: "+l.submit+"/inet/smtpd_milters", "ok: non_smtpd_milters", "ok: message_size_limit")
 	l.sub("Pickup", l.testPickup)
@@ -373,8 +371,7 @@ func (l *lab) sendmail(t *testing.T, to string) { l.sendmailFrom(t, "rsa@good.te
 
 func (l *lab) sendmailFrom(t *testing.T, from string, to ...string) {
 	t.Helper()
-	cmd := exec.Command("sendmail", append([]string{"-C", l.path("postfix"), "-f", from}, to...)...)
-	cmd.Env = append(os.Environ(), "MAIL_CONFIG="+l.path("postfix"))
+	cmd := l.mta.command(l, from, to...)
 	cmd.Stdin = strings.NewReader("Subject: by command\nTo: " + strings.Join(to, ", ") + "\nMIME-Version: 1.0\nContent-Type: text/plain\n\n" + secret + "\n")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("sendmail: %v\n%s", err, out)
@@ -392,7 +389,7 @@ func (l *lab) testGarbage(t *testing.T) {
 		"512 MB promised":     {0x20, 0, 0, 0, 'B'},
 		"a megabyte of noise": noise,
 	} {
-		conn, err := net.Dial("unix", l.path("spool/smimea/milter.sock"))
+		conn, err := net.Dial("unix", l.socket())
 		if err != nil {
 			t.Fatalf("%s: %v", name, err)
 		}
