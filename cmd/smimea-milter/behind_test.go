@@ -144,7 +144,7 @@ func (l *lab) passOnceMore() {
 	l.t.Helper()
 	port := fmt.Sprint(freePort(l.t))
 	for _, file := range []string{"main.cf", "master.cf"} {
-		lines := strings.ReplaceAll(readmeLines(l.t, file+", "+once), "10027", port)
+		lines := strings.ReplaceAll(readmeLines(l.t, "# /etc/postfix/"+file+", "+once), "10027", port)
 		l.write("postfix/"+file, readFile(l.t, l.path("postfix/"+file))+lines)
 	}
 	l.restartPostfix()

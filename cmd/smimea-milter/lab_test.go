@@ -60,6 +60,8 @@ type mta interface {
 
 	// command is the sendmail command, which submits what it reads.
 	command(l *lab, from string, to ...string) *exec.Cmd
+
+	custom() custom
 }
 
 // startLab starts everything but the milter.

@@ -16,6 +16,8 @@ import (
 // the system's.
 type postfix struct{ heading string }
 
+func (postfix) custom() custom { return customsOfPostfix }
+
 func newPostfix(t *testing.T, heading string) postfix {
 	t.Helper()
 	judges.Find(t, "postfix")

@@ -132,7 +132,7 @@ func (l *lab) testFates(t *testing.T) {
 
 func (l *lab) testSplitPickup(t *testing.T) {
 	before := len(l.sink.Delivered())
-	l.sendmailFrom(t, "bob@house.test", "rsa@good.test", "carol@friend.test")
+	l.sendmailFrom(t, "bob@house.test", 0, "rsa@good.test", "carol@friend.test")
 	for _, d := range l.after(t, before, 2) {
 		if clear := bytes.Contains(d.Data, []byte(secret)); clear != (d.To[0] == "carol@friend.test") {
 			t.Errorf("%q got it in clear: %v", d.To, clear)

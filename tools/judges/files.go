@@ -25,6 +25,25 @@ func Node(t testing.TB) string {
 	return ""
 }
 
+// Sendmail returns the directory with Debian's packages of Sendmail, unpacked.
+// They cannot be installed beside Postfix: tools/test --install puts them into
+// the user's cache directory, and names another one in SMIMEA_TEST_SENDMAIL
+// where there is one.
+func Sendmail(t testing.TB) string {
+	t.Helper()
+	if dir := os.Getenv("SMIMEA_TEST_SENDMAIL"); dir != "" {
+		return dir
+	}
+	if cache, err := os.UserCacheDir(); err == nil {
+		dir := filepath.Join(cache, "smimea-tests", "sendmail")
+		if _, err := os.Stat(dir); err == nil {
+			return dir
+		}
+	}
+	Missing(t, "Sendmail, which tools/test --install fetches")
+	return ""
+}
+
 // ClassPath returns the class path with Bouncy Castle, for java -cp.
 func ClassPath(t testing.TB) string {
 	t.Helper()
