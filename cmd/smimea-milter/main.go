@@ -101,16 +101,19 @@ type process struct {
 	metrics   *metrics
 	health    *health
 	log       *slog.Logger
+	hup       chan os.Signal
 }
 
 func open(path string, log *slog.Logger) (*process, error) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, syscall.SIGHUP) // which else would end us, and systemd hold that for meant
 	m := newMetrics()
 	first, err := openHouse(path, m)
 	if err != nil {
 		return nil, err
 	}
 	settings := first.settings
-	p := &process{path: path, settings: settings, houses: newHouses(first), load: new(milter.Load), metrics: m, log: log}
+	p := &process{path: path, settings: settings, houses: newHouses(first), load: new(milter.Load), metrics: m, log: log, hup: hup}
 	if err := p.houses.openJournal(); err != nil {
 		p.close()
 		return nil, err
@@ -156,8 +159,6 @@ func (p *process) serve() error {
 		notify(daemon.SdNotifyStopping)
 		p.log.Info("stopping", "wait", p.settings.Limits.Wait.String())
 	})()
-	hup := make(chan os.Signal, 1)
-	signal.Notify(hup, syscall.SIGHUP)
 	tellOfCRLs(p.houses.current.CRLs, time.Now(), p.log)
 
 	debug.SetMemoryLimit(goMemory(p.settings.Limits.Memory.Octets))
@@ -166,7 +167,7 @@ func (p *process) serve() error {
 	background.Go(func() { p.watchdog(toTheLastMail) })
 	anchors := newAnchorWatch(p.houses.resolver, p.metrics, p.log)
 	background.Go(func() { anchors.run(ctx) })
-	background.Go(func() { p.reload(ctx, hup, anchors) })
+	background.Go(func() { p.reload(ctx, anchors) })
 	return p.server().Serve(ctx, p.listeners...)
 }
 

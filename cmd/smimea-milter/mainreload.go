@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"strings"
 	"time"
 
@@ -15,15 +14,18 @@ import (
 )
 
 // reload takes the settings over at each signal, until ctx ends.
-func (p *process) reload(ctx context.Context, hup <-chan os.Signal, anchors *anchorWatch) {
+func (p *process) reload(ctx context.Context, anchors *anchorWatch) {
 	for {
 		select {
 		case <-ctx.Done():
 			return
-		case <-hup:
+		case <-p.hup:
 			notify(daemon.SdNotifyReloading + "\n" + daemon.SdNotifyMonotonicUsec())
-			p.takeOver()
-			notify(daemon.SdNotifyReady)
+			status := "the settings of the file are in force"
+			if !p.takeOver() {
+				status = "older settings are in force than those of the file: see the log"
+			}
+			notify(daemon.SdNotifyReady + "\nSTATUS=" + status)
 			anchors.lookAgain()
 		}
 	}
@@ -33,18 +35,19 @@ func (p *process) reload(ctx context.Context, hup <-chan os.Signal, anchors *anc
 // begin from now on handled as they say. If anything is wrong, all of them stay
 // as they were; but what is revoked must be known whatever slip there is
 // elsewhere, so the directories of before are read again, each by itself.
-func (p *process) takeOver() {
+func (p *process) takeOver() (whole bool) {
 	next, err := p.next()
 	if err != nil {
 		p.metrics.reloaded.Set(0)
 		p.log.Error("settings: nothing was taken over; the old ones stay in force", "why", err.Error(), "try", "smimea-milter -check -config "+p.path)
 		reloadAll(p.houses.current, p.log)
-		return
+		return false
 	}
 	p.houses.replace(next)
 	p.metrics.reloaded.Set(1)
 	p.log.Info("settings: taken over", "rules", len(next.settings.Rules))
 	next.tell(p.log)
+	return true
 }
 
 // next opens what the settings describe now, if it can be put in the place of

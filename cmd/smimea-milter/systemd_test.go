@@ -64,7 +64,11 @@ func TestSystemdHearsOfReloading(t *testing.T) {
 	if usec, err := strconv.ParseInt(when, 10, 64); reloading != "RELOADING=1" || err != nil || usec <= 0 {
 		t.Errorf("systemd hears %q since %q", reloading, when)
 	}
-	s.want("READY=1")
+	s.want("READY=1\nSTATUS=the settings of the file are in force")
+	d.write("slip")
+	d.signal(syscall.SIGHUP)
+	s.hears(5 * time.Second)
+	s.want("READY=1\nSTATUS=older settings are in force than those of the file: see the log")
 	d.signal(syscall.SIGTERM)
 	s.want("STOPPING=1")
 }
