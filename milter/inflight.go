@@ -82,12 +82,17 @@ type Summary struct {
 type Recipient struct {
 	Outcome string // what the key store found; empty if it was not asked
 	Reply   gateway.Reply
+	Sent    string // how the mail went to him, in the log's words; empty if it did not
 }
 
 func (r *record) summary() Summary {
 	sum := Summary{Result: r.result(), In: r.in, Out: r.out, Took: time.Since(r.started)}
 	for _, f := range r.fates {
-		sum.Recipients = append(sum.Recipients, Recipient{f.Outcome, f.Reply})
+		one := Recipient{Outcome: f.Outcome, Reply: f.Reply}
+		if r.sent() {
+			one.Sent = f.Sent
+		}
+		sum.Recipients = append(sum.Recipients, one)
 	}
 	return sum
 }

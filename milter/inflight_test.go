@@ -122,7 +122,7 @@ func TestSummary(t *testing.T) {
 			return accept
 		}
 		m.end = func(context.Context) gateway.Verdict { return encrypted(strings.NewReader("MIIB")) }
-		m.fates = []gateway.Fate{{Address: "bob@example.net", Outcome: "found", Reply: accept}}
+		m.fates = []gateway.Fate{{Address: "bob@example.net", Outcome: "found", Reply: accept, Sent: "encrypted"}}
 	})
 	s := h.dial()
 	want(t, "connect")(s.Conn("client", mta.FamilyInet, 4711, "192.0.2.1"))
@@ -141,7 +141,7 @@ func TestSummary(t *testing.T) {
 		t.Errorf("it took %s", sum.Took)
 	}
 	sum.Took = 0
-	wantSum := Summary{Result: "encrypted", In: 7, Out: 4, Recipients: []Recipient{{"found", accept}, {"", refusal}}}
+	wantSum := Summary{Result: "encrypted", In: 7, Out: 4, Recipients: []Recipient{{"found", accept, "encrypted"}, {"", refusal, ""}}}
 	if !reflect.DeepEqual(sum, wantSum) {
 		t.Errorf("%+v, want %+v", sum, wantSum)
 	}

@@ -16,13 +16,14 @@ import (
 // business who looks at a dashboard. All series are there from the start, at 0,
 // so that the first refusal is an increase.
 type mailMetrics struct {
-	mails, recipients, octets *prometheus.CounterVec
-	lookup, took              prometheus.Histogram
+	mails, recipients, sent, octets *prometheus.CounterVec
+	lookup, took                    prometheus.Histogram
 }
 
 // The words that labels may have.
 var (
 	results  = []string{"encrypted", "passed", "refused", "deferred", "abandoned"}
+	sents    = []string{"encrypted", "plain", "already encrypted", "handed over before"}
 	replies  = []string{"2xx", "4xx", "5xx"}
 	outcomes = []string{notAsked,
 		keystore.Failed.String(), keystore.Bogus.String(), keystore.None.String(), keystore.NoDomain.String(),
@@ -43,6 +44,7 @@ func newMailMetrics() mailMetrics {
 	m := mailMetrics{
 		mails:      counter("mails_total", "Mails that have ended, by what became of them.", "result"),
 		recipients: counter("recipients_total", "Recipients of mails that have ended, by what the key store found and by the reply.", "outcome", "reply"),
+		sent:       counter("recipients_sent_total", "Recipients to whom a mail went, by how.", "sent"),
 		octets:     counter("octets_total", "Octets of body: received (in), and put in the place of what was received (out).", "direction"),
 		lookup: seconds("lookup_duration_seconds", "How long the key store took for a recipient.",
 			.001, .005, .01, .025, .05, .1, .25, .5, 1, 2, 4, 7),
@@ -57,13 +59,16 @@ func newMailMetrics() mailMetrics {
 			m.recipients.WithLabelValues(outcome, reply)
 		}
 	}
+	for _, sent := range sents {
+		m.sent.WithLabelValues(sent)
+	}
 	m.octets.WithLabelValues("in")
 	m.octets.WithLabelValues("out")
 	return m
 }
 
 func (m mailMetrics) collectors() []prometheus.Collector {
-	return []prometheus.Collector{m.mails, m.recipients, m.octets, m.lookup, m.took}
+	return []prometheus.Collector{m.mails, m.recipients, m.sent, m.octets, m.lookup, m.took}
 }
 
 // count takes down a mail that has ended.
@@ -75,6 +80,9 @@ func (m mailMetrics) count(mail milter.Summary) {
 			outcome = notAsked
 		}
 		m.recipients.WithLabelValues(outcome, class(r.Reply)).Inc()
+		if r.Sent != "" {
+			m.sent.WithLabelValues(r.Sent).Inc()
+		}
 	}
 	m.octets.WithLabelValues("in").Add(float64(mail.In))
 	m.octets.WithLabelValues("out").Add(float64(mail.Out))

@@ -58,6 +58,8 @@ action = "require"
 		`smimea_mails_total{result="deferred"} 1`,
 		`smimea_recipients_total{outcome="not asked",reply="2xx"} 1`,
 		`smimea_recipients_total{outcome="failed",reply="4xx"} 1`,
+		`smimea_recipients_sent_total{sent="plain"} 1`,
+		`smimea_recipients_sent_total{sent="encrypted"} 0`,
 		`smimea_octets_total{direction="in"} 7`,
 		`smimea_lookup_duration_seconds_count 1`,
 		`smimea_mail_duration_seconds_count 2`,
