@@ -25,6 +25,14 @@ const maxFrame = 1 << 20
 // thought of.
 const maxSilence = 24 * time.Hour
 
+// How long one piece of what we say may take to be written. A slow disk at the
+// MTA's side must not break a long body.
+const maxWriting = time.Minute
+
+// maxHeld is how much of what we say is held back, in octets, until the library
+// has said all: a small mail with its changes.
+const maxHeld = 16 << 10
+
 // The commands an MTA may send. Their layout is nowhere standardised; it is
 // that of Sendmail's libmilter, version 6.
 const (
@@ -158,6 +166,7 @@ type guardedConn struct {
 	buf   []byte // the last frame, its length included
 	rest  []byte // what of it is still to be read
 	last  byte   // its command; 0 before the first
+	held  []byte // what is to be written
 	once  sync.Once
 
 	busy bool // a mail is in flight; guarded by guard.mu
@@ -188,8 +197,48 @@ func (c *guardedConn) Write(p []byte) (int, error) {
 // SetReadDeadline does nothing: the guard keeps the time.
 func (c *guardedConn) SetReadDeadline(time.Time) error { return nil }
 
-// SetDeadline sets the time for writing only.
-func (c *guardedConn) SetDeadline(t time.Time) error { return c.Conn.SetWriteDeadline(t) }
+// Write holds back what the MTA is told, until the library asks for the next frame:
+// it writes each change to a mail by itself, in two pieces, and the MTA would be
+// woken up by each. A sign of life has to be seen at once. A failure may show
+// later, and ends the connection then; the MTA has not heard the last word on the
+// mail, and defers it. So it does if what is held is never written.
+func (c *guardedConn) Write(p []byte) (int, error) {
+	var err error
+	if len(c.held)+len(p) > maxHeld {
+		err = c.flush(p)
+	} else if c.held = append(c.held, p...); isProgress(p) {
+		err = c.flush(nil)
+	}
+	if err != nil {
+		return 0, err
+	}
+	return len(p), nil
+}
+
+// isProgress knows the frame that the library writes for it.
+func isProgress(p []byte) bool { return string(p) == "\x00\x00\x00\x01p" }
+
+// flush writes what is held, and more behind it.
+func (c *guardedConn) flush(more []byte) error {
+	if len(c.held)+len(more) == 0 {
+		return nil
+	}
+	c.Conn.SetWriteDeadline(time.Now().Add(maxWriting))
+	held := c.held
+	c.held = c.held[:0]
+	if len(more) == 0 {
+		_, err := c.Conn.Write(held)
+		return err
+	}
+	_, err := (&net.Buffers{held, more}).WriteTo(c.Conn)
+	return err
+}
+
+// SetWriteDeadline does nothing: the guard keeps the time.
+func (c *guardedConn) SetWriteDeadline(time.Time) error { return nil }
+
+// SetDeadline does nothing either.
+func (c *guardedConn) SetDeadline(time.Time) error { return nil }
 
 // Close gives the place back.
 func (c *guardedConn) Close() error {
@@ -206,6 +255,9 @@ func (c *guardedConn) Close() error {
 
 // next reads the next frame into buf and rest.
 func (c *guardedConn) next() error {
+	if err := c.flush(nil); err != nil {
+		return c.broken(err)
+	}
 	if !c.answered() {
 		return io.EOF
 	}
@@ -234,11 +286,15 @@ var abortFrame = []byte{0, 0, 0, 1, cmdAbort}
 // read reads one frame of bounded length in bounded time. Its memory grows
 // with what arrives, not with what is promised.
 func (c *guardedConn) read() error {
-	c.Conn.SetReadDeadline(time.Now().Add(c.patience()))
-	if _, err := c.in.Peek(1); err != nil {
-		return err
+	if c.in.Buffered() == 0 {
+		c.Conn.SetReadDeadline(time.Now().Add(c.patience()))
+		if _, err := c.in.Peek(1); err != nil {
+			return err
+		}
 	}
-	c.Conn.SetReadDeadline(time.Now().Add(c.guard.frame))
+	if !c.isThere() {
+		c.Conn.SetReadDeadline(time.Now().Add(c.guard.frame))
+	}
 	var head [4]byte
 	if _, err := io.ReadFull(c.in, head[:]); err != nil {
 		return err
@@ -257,6 +313,16 @@ func (c *guardedConn) read() error {
 		left -= n
 	}
 	return nil
+}
+
+// isThere says whether the next frame has arrived as a whole, which most have, so
+// that no time needs to be set for it.
+func (c *guardedConn) isThere() bool {
+	if c.in.Buffered() < 4 {
+		return false
+	}
+	head, _ := c.in.Peek(4)
+	return int64(c.in.Buffered()) >= 4+int64(binary.BigEndian.Uint32(head))
 }
 
 // patience is how long the next frame may let us wait. An MTA negotiates at

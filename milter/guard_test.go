@@ -298,3 +298,106 @@ func (c readConn) RemoteAddr() net.Addr             { return &net.UnixAddr{} }
 func (c readConn) SetDeadline(time.Time) error      { return nil }
 func (c readConn) SetReadDeadline(time.Time) error  { return nil }
 func (c readConn) SetWriteDeadline(time.Time) error { return nil }
+
+// The MTA hears of a mail's changes and of the last word on it at once.
+func TestChangesTogether(t *testing.T) {
+	c, wrote := guardedWriter("")
+	replies := []string{
+		frame('m', "\x00\x00\x00\x01Content-Type\x00 application/pkcs7-mime\x00"),
+		frame('h', "Content-Transfer-Encoding\x00 base64\x00"),
+		frame('b', strings.Repeat("x", 8000)),
+		frame('a', ""),
+	}
+	for _, f := range replies {
+		writeAsTheLibrary(t, c, f)
+	}
+	if len(*wrote) > 0 {
+		t.Errorf("%d pieces were written before the last word", len(*wrote))
+	}
+	c.Read(make([]byte, 1))
+	if len(*wrote) != 1 || (*wrote)[0] != strings.Join(replies, "") {
+		t.Errorf("%d pieces were written: %.200q", len(*wrote), *wrote)
+	}
+}
+
+// It sees a sign of life at once, and what was said before that.
+func TestProgressAtOnce(t *testing.T) {
+	c, wrote := guardedWriter("")
+	writeAsTheLibrary(t, c, frame('h', "a\x00b\x00"))
+	writeAsTheLibrary(t, c, frame('p', ""))
+	if want := frame('h', "a\x00b\x00") + frame('p', ""); strings.Join(*wrote, "") != want {
+		t.Errorf("%q, want %q", *wrote, want)
+	}
+}
+
+// A body of any length comes out in its order, and little of it is held.
+func TestLongBody(t *testing.T) {
+	c, wrote := guardedWriter("")
+	var sent strings.Builder
+	r := rand.New(rand.NewPCG(1, 2))
+	for range 200 {
+		f := frame('b', strings.Repeat(string(rune('a'+r.IntN(26))), r.IntN(2*maxHeld)))
+		writeAsTheLibrary(t, c, f)
+		sent.WriteString(f)
+		if held := sent.Len() - len(strings.Join(*wrote, "")); held > maxHeld {
+			t.Fatalf("%d octets are held", held)
+		}
+	}
+	c.Read(make([]byte, 1))
+	if strings.Join(*wrote, "") != sent.String() {
+		t.Error("what was written is something else")
+	}
+}
+
+// An MTA that does not read is not waited for for ever, whatever the library
+// wishes; and what it was not told ends the connection.
+func TestUnwritable(t *testing.T) {
+	near, far := net.Pipe()
+	far.Close()
+	g := newGuard(1, time.Second, time.Second, slog.New(slog.DiscardHandler))
+	c := &guardedConn{Conn: near, guard: g, in: bufio.NewReader(strings.NewReader(hello))}
+	c.SetWriteDeadline(time.Time{})
+	writeAsTheLibrary(t, c, frame('c', ""))
+	if n, err := c.Read(make([]byte, 1)); err != io.EOF {
+		t.Errorf("%d octets were read, %v, though the reply was not written", n, err)
+	}
+	counted, _ := guardedWriter("")
+	writeAsTheLibrary(t, counted, frame('p', ""))
+	counted.SetWriteDeadline(time.Time{})
+	if left := time.Until(counted.Conn.(*writeConn).deadline); left <= 0 || left > maxWriting {
+		t.Errorf("it may take %v", left)
+	}
+}
+
+// guardedWriter returns a connection, and what is written to the MTA.
+func guardedWriter(in string) (*guardedConn, *[]string) {
+	conn := &writeConn{readConn: readConn{strings.NewReader(in)}}
+	g := newGuard(1, time.Second, time.Second, slog.New(slog.DiscardHandler))
+	return &guardedConn{Conn: conn, guard: g, in: bufio.NewReader(conn)}, &conn.wrote
+}
+
+// writeAsTheLibrary writes a frame as it does: length and command first.
+func writeAsTheLibrary(t *testing.T, c *guardedConn, f string) {
+	t.Helper()
+	for _, p := range []string{f[:5], f[5:]} {
+		if n, err := io.WriteString(c, p); len(p) > 0 && (n != len(p) || err != nil) {
+			t.Fatalf("%d of %d octets, %v", n, len(p), err)
+		}
+	}
+}
+
+type writeConn struct {
+	readConn
+	wrote    []string
+	deadline time.Time
+}
+
+func (c *writeConn) Write(p []byte) (int, error) {
+	c.wrote = append(c.wrote, string(p))
+	return len(p), nil
+}
+
+func (c *writeConn) SetWriteDeadline(t time.Time) error {
+	c.deadline = t
+	return nil
+}

@@ -80,8 +80,6 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 		dj.WithActions(actions),
 		dj.WithProtocols(required|wanted),
 		dj.WithNegotiationCallback(s.negotiate),
-		// A slow disk at the MTA's side must not break a long body.
-		dj.WithWriteTimeout(time.Minute),
 	)
 	failed := make(chan error, len(listeners))
 	for _, l := range listeners {
