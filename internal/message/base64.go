@@ -13,6 +13,7 @@ const (
 	lineColumns = lineOctets / 3 * 4
 	lineSize    = lineColumns + 2 // with CRLF
 	linesAtOnce = 400             // written at once; a milter sends 64 KB
+	linesFirst  = 100             // there is room for at first; most mails are short
 )
 
 // NewBase64Writer writes base64 in lines of 76 columns that end in CRLF
@@ -24,9 +25,9 @@ type base64Writer struct {
 	w       io.Writer
 	err     error // the first; or why it takes nothing any more
 	pending [lineOctets]byte
-	held    int // octets that are pending
-	lines   [linesAtOnce * lineSize]byte
-	filled  int // octets of lines
+	held    int    // octets that are pending
+	lines   []byte // as long as it may be filled
+	filled  int    // octets of lines
 }
 
 var errBase64Closed = errors.New("message: base64 writer is closed")
@@ -63,11 +64,23 @@ func (b *base64Writer) hold(p []byte) int {
 
 // line adds a whole line.
 func (b *base64Writer) line(octets *[lineOctets]byte) {
-	if b.filled == len(b.lines) {
-		b.flush()
-	}
+	b.makeRoom()
 	encodeLine((*[lineSize]byte)(b.lines[b.filled:]), octets)
 	b.filled += lineSize
+}
+
+// makeRoom makes sure that there is room for one line more.
+func (b *base64Writer) makeRoom() {
+	if b.filled < len(b.lines) {
+		return
+	}
+	if len(b.lines) == linesAtOnce*lineSize {
+		b.flush()
+		return
+	}
+	more := make([]byte, min(max(2*len(b.lines), linesFirst*lineSize), linesAtOnce*lineSize))
+	copy(more, b.lines)
+	b.lines = more
 }
 
 func (b *base64Writer) flush() {
@@ -84,9 +97,7 @@ func (b *base64Writer) Close() error {
 		}
 		return b.err
 	}
-	if b.filled == len(b.lines) {
-		b.flush()
-	}
+	b.makeRoom()
 	b.filled += encodeLast(b.lines[b.filled:], b.pending[:b.held])
 	b.flush()
 	if b.err != nil {
