@@ -183,17 +183,6 @@ func (c *guardedConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Write notes that a mail has been turned away at its beginning. An MTA may say
-// nothing more of it, not even that it is over.
-func (c *guardedConn) Write(p []byte) (int, error) {
-	if c.last == cmdMail && len(p) > 4 && p[4] != replyContinue { // the library writes the head of a frame first
-		c.guard.mu.Lock()
-		c.busy = false
-		c.guard.mu.Unlock()
-	}
-	return c.Conn.Write(p)
-}
-
 // SetReadDeadline does nothing: the guard keeps the time.
 func (c *guardedConn) SetReadDeadline(time.Time) error { return nil }
 
@@ -203,6 +192,7 @@ func (c *guardedConn) SetReadDeadline(time.Time) error { return nil }
 // later, and ends the connection then; the MTA has not heard the last word on the
 // mail, and defers it. So it does if what is held is never written.
 func (c *guardedConn) Write(p []byte) (int, error) {
+	c.told(p)
 	var err error
 	if len(c.held)+len(p) > maxHeld {
 		err = c.flush(p)
@@ -213,6 +203,16 @@ func (c *guardedConn) Write(p []byte) (int, error) {
 		return 0, err
 	}
 	return len(p), nil
+}
+
+// told notes that a mail has been turned away at its beginning. An MTA may say
+// nothing more of it, not even that it is over.
+func (c *guardedConn) told(p []byte) {
+	if c.last == cmdMail && len(p) > 4 && p[4] != replyContinue { // the library writes the head of a frame first
+		c.guard.mu.Lock()
+		c.busy = false
+		c.guard.mu.Unlock()
+	}
 }
 
 // isProgress knows the frame that the library writes for it.

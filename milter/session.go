@@ -108,7 +108,7 @@ func (s *session) MailFrom(from, options string, m dj.Modifier) (resp *dj.Respon
 	defer s.caught("mail", &err)
 	s.goesOn()
 	s.abandon()
-if m.Get(dj.MacroDaemonName) == ResubmitDaemon {
+	if m.Get(dj.MacroDaemonName) == ResubmitDaemon {
 		return dj.RespAccept, nil
 	}
 	sender := gateway.Sender{Address: from, Options: options, Pickup: s.pickup}

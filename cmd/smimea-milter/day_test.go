@@ -27,7 +27,7 @@ var daySeconds = flag.Int("day.seconds", 3, "how long mails come while the daemo
 // started anew, and more mails come than it may have in hand. Mails go through
 // Postfix all the while.
 func TestPostfixDay(t *testing.T) {
-	l := startLab(t, "for everything")
+	l := startLab(t, newPostfix(t, "for everything"))
 	l.sub("OneMailTooMany", l.testOneMailTooMany)
 	l.startMilter(l.resolver)
 	l.sub("Reload", l.testReloadUnderLoad)
