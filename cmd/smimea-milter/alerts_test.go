@@ -19,6 +19,7 @@ import (
 	"smimea.example/keystore"
 	"smimea.example/milter"
 	"smimea.example/smimea/dnssec"
+	"smimea.example/tools/judges"
 )
 
 // Alerts and dashboard ask for what there is: a name that nobody has is an alert
@@ -238,13 +239,9 @@ func TestAlertsSayWhatToDo(t *testing.T) {
 	}
 }
 
-// Prometheus's own tool tries the alerts on series made up for them, where it is
-// at hand.
+// Prometheus's own tool tries the alerts on series made up for them.
 func TestAlertsRing(t *testing.T) {
-	promtool, err := exec.LookPath("promtool")
-	if err != nil {
-		t.Skip("no promtool")
-	}
+	promtool := judges.Find(t, "promtool")
 	for _, args := range [][]string{
 		{"check", "rules", "smimea-milter.rules.yml"},
 		{"test", "rules", "testdata/smimea-milter.rules.test.yml"},
