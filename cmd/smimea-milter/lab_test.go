@@ -62,6 +62,10 @@ type mta interface {
 	command(l *lab, from string, to ...string) *exec.Cmd
 
 	custom() custom
+
+	// takes says what it shows a milter of a mail of the corpus, or the reply that
+	// refuses the mail.
+	takes(s *sentMail) (m takenMail, refused string)
 }
 
 // startLab starts everything but the milter.
@@ -446,10 +450,10 @@ func waitForPort(t *testing.T, address string) {
 	})
 }
 
-// wait waits until a condition holds, at most 20 seconds.
+// wait waits until a condition holds, at most a minute.
 func wait(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if holds() {
 			return
 		}
