@@ -20,6 +20,13 @@
 // Three answers are never given: "accept" before the end of a mail, "discard",
 // and "shutdown", to which Postfix replies "250 queued" and loses the mail.
 //
+// # In the shadow
+//
+// With Server.Shadow all this is done and nobody sees it but in the log: the MTA is
+// told to go on, whatever the answer is (shadow.go). Nothing of a mail is changed,
+// refused or deferred, and a panic of ours does not defer one either. It takes
+// as long as it would, since the look-ups and the encryption are real.
+//
 // # The log
 //
 // There is one line for each mail, at its end, with the message "mail". Its level
@@ -57,4 +64,6 @@
 //	size_in     bytes of body received
 //	size_out    bytes of body put in its place; 0 unless encrypted
 //	took_ms     milliseconds from MAIL to the end
+//	mode        "shadow" if nothing of all that was so, and would have been; no
+//	            such key otherwise
 package milter

@@ -23,6 +23,7 @@ type record struct {
 	fates     []gateway.Fate
 	reply     *gateway.Reply // nil if the mail did not come to its end
 	encrypted bool
+	shadow    bool // nothing of it was so; it would have been
 	in, out   int64
 }
 
@@ -77,6 +78,9 @@ func (r *record) log(to *slog.Logger) {
 		slog.Int64("size_out", r.out),
 		slog.Int64("took_ms", time.Since(r.started).Milliseconds()),
 	}
+	if r.shadow {
+		attrs = append(attrs, slog.String("mode", "shadow"))
+	}
 	if r.reply != nil && r.reply.Action != gateway.Accept {
 		attrs = append(attrs, slog.String("reply", line(*r.reply)))
 	}
@@ -117,7 +121,7 @@ func (r *record) turnedAway() string {
 
 // level draws the postmaster's eye to what nobody else hears of.
 func (r *record) level() slog.Level {
-	if r.sender.Pickup && r.result() == "deferred" {
+	if !r.shadow && r.sender.Pickup && r.result() == "deferred" {
 		return slog.LevelWarn
 	}
 	return slog.LevelInfo

@@ -45,6 +45,11 @@ type Server struct {
 	// nobody is.
 	Done func(Summary)
 
+	// Shadow has the MTA see nothing of what is done: shadow.go. Every gateway
+	// must be in shadow mode then, and none may be otherwise: whoever does not
+	// hand over copies must take nobody off a mail.
+	Shadow bool
+
 	// Load is kept up to date. Default: one that nobody sees.
 	Load *Load
 
@@ -76,7 +81,7 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 	g := newGuard(s.Connections, s.Idle, s.Frame, s.Log)
 	g.load = s.Load
 	server := dj.NewServer(
-		dj.WithMilter(func() dj.Milter { return &session{server: s} }),
+		dj.WithMilter(s.newMilter),
 		dj.WithActions(actions),
 		dj.WithProtocols(required|wanted),
 		dj.WithNegotiationCallback(s.negotiate),

@@ -112,7 +112,7 @@ func (s *session) MailFrom(from, options string, m dj.Modifier) (resp *dj.Respon
 		return dj.RespAccept, nil
 	}
 	sender := gateway.Sender{Address: from, Options: options, Pickup: s.pickup}
-	record := record{started: time.Now(), client: s.client, sender: sender}
+	record := record{started: time.Now(), client: s.client, sender: sender, shadow: s.server.Shadow}
 	record.see(m)
 	mail, ok := s.server.start(sender)
 	if !ok {

@@ -68,6 +68,7 @@ func (r *report) everything(path string) {
 	}
 	defer house.Close()
 	r.ok("%s: %s", path, count(len(settings.Rules), "rule"))
+	r.shadow(settings)
 	r.keys(settings.Keys, house.Certificates, time.Now()) // says nothing of what was not read
 	for _, upstream := range settings.DNS.Upstreams {
 		r.upstream(settings, upstream)

@@ -45,9 +45,9 @@ func newHouses(first *house) *houses {
 	return &houses{current: first}
 }
 
-// openJournal opens it, if the first house makes copies.
+// openJournal opens it, if the first house hands over copies.
 func (hs *houses) openJournal() (err error) {
-	if hs.current.Gateway.Resubmit == nil {
+	if hs.current.Gateway.Resubmit == nil || hs.current.Gateway.Shadow {
 		return nil
 	}
 	if hs.journal, err = gateway.OpenJournal(hs.current.settings.Resubmit.Journal); err != nil {

@@ -165,6 +165,9 @@ func (p *process) serve() error {
 	notify(daemon.SdNotifyReady)
 	p.log.Info("ready", "listen", p.settings.Listen, "version", programVersion())
 	background.Go(func() { p.watchdog(toTheLastMail) })
+	if p.settings.Mode == "shadow" {
+		background.Go(func() { remindOfShadow(ctx, eachDay, p.log) })
+	}
 	anchors := newAnchorWatch(p.houses.resolver, p.metrics, p.log)
 	background.Go(func() { anchors.run(ctx) })
 	background.Go(func() { p.reload(ctx, anchors) })
@@ -176,6 +179,7 @@ func (p *process) server() *milter.Server {
 	return &milter.Server{
 		Enter:       p.houses.forMail,
 		Done:        p.metrics.mail.count,
+		Shadow:      p.settings.Mode == "shadow",
 		Load:        p.load,
 		Log:         p.log,
 		Connections: limits.Connections,

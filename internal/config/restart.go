@@ -12,6 +12,7 @@ func (c *Config) NeedRestart(next *Config) []string {
 		same bool
 	}{
 		{"listen", slices.Equal(c.Listen, next.Listen)},
+		{"mode", c.Mode == next.Mode},
 		{"limits.connections", c.Limits.Connections == next.Limits.Connections},
 		{"limits.mails", c.Limits.Mails == next.Limits.Mails},
 		{"limits.memory", c.Limits.Memory == next.Limits.Memory},

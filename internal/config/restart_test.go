@@ -26,6 +26,7 @@ func TestNeedRestart(t *testing.T) {
 		{"rules, keys and resolvers", "[dns]\nupstreams = [\"192.0.2.53\"]\ntry = \"1s\"\n[keys]\npinned = \"/etc/smimea/pinned\"\n" +
 			strings.ReplaceAll(oneRule, "require", "never"), nil},
 		{"sockets", "listen = [\"inet:127.0.0.1:8893\"]\n" + oneRule + "[metrics]\nlisten = \"127.0.0.1:9893\"\n", []string{"listen", "metrics.listen"}},
+		{"mode", "mode = \"shadow\"\n" + oneRule, []string{"mode"}},
 		{"copies", oneRule + "[resubmit]\naddress = \"inet:127.0.0.1:10026\"\njournal = \"/var/lib/copies\"\n",
 			[]string{"resubmit.address", "resubmit.journal"}},
 		{"limits", oneRule + "[limits]\nconnections = 10\nmails = 5\nmemory = \"64MB\"\nwait = \"1s\"\n",

@@ -57,8 +57,8 @@ type Gateway struct {
 	// Without it such recipients are told to be written to separately.
 	Resubmit *Resubmission
 
-	// Shadow: copies are not handed over. What becomes of the verdict is up to
-	// whoever asks for it.
+	// Shadow: copies are made and handed over to nobody, and no journal is needed.
+	// What becomes of the verdict is up to whoever asks for it.
 	Shadow bool
 
 	once   sync.Once    // guards what follows

@@ -156,8 +156,11 @@ func (d division) removed(pickup bool) []string {
 // handOver gives the MTA all the copies, or says why it could not. After an
 // error some may have been taken.
 func (m *Mail) handOver(ctx context.Context, copies []Group) (err error) {
-	if len(copies) == 0 || m.gateway.Shadow {
+	switch {
+	case len(copies) == 0:
 		return nil
+	case m.gateway.Shadow:
+		return m.rehearse(ctx, copies)
 	}
 	r := m.gateway.Resubmit
 	prepare, cancel := withReserve(ctx)
@@ -180,6 +183,16 @@ func (m *Mail) handOver(ctx context.Context, copies []Group) (err error) {
 	}
 	m.opened = true
 	return m.commitAll(ctx, all)
+}
+
+// rehearse makes the copies, as far as nobody sees it.
+func (m *Mail) rehearse(ctx context.Context, copies []Group) error {
+	for _, to := range copies {
+		if err := errors.Join(ctx.Err(), m.writeCopy(ctx, io.Discard, to)); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // withReserve keeps time for the dots: once the first has been sent it is too

@@ -223,7 +223,7 @@ func (m *Mail) split() {
 // one that was.
 func (m *Mail) remember(queueID string) {
 	r := m.gateway.Resubmit
-	if r == nil || len(m.groups) < 2 && r.Journal.empty() {
+	if r == nil || m.gateway.Shadow || len(m.groups) < 2 && r.Journal.empty() {
 		return
 	}
 	var id string
