@@ -43,6 +43,7 @@ type lab struct {
 	smtp     string // the MTA, host:port
 	submit   string // its submission service, host:port
 	milter   *exec.Cmd
+	mode     string // of its settings; empty for the default
 	rules    string // of its settings, before the last one
 	copies   string // where Postfix takes copies back, host:port
 }
@@ -356,8 +357,13 @@ func (l *lab) startMilter(resolver string) {
 		l.t.Fatal(err)
 	}
 	socket := l.socket()
+	mode := ""
+	if l.mode != "" {
+		mode = fmt.Sprintf("mode = %q", l.mode)
+	}
 	config := l.write("smimea.toml", fmt.Sprintf(`
 listen = ["unix:%s"]
+%s
 
 [dns]
 upstreams = [%q]
@@ -370,7 +376,7 @@ action = "never"
 [[rule]]
 recipient = ["*"]
 action = "require"
-`, socket, resolver, l.path("root.ds"), l.rules))
+`, socket, mode, resolver, l.path("root.ds"), l.rules))
 	log, err := os.OpenFile(l.path("milter.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
 	if err != nil {
 		l.t.Fatal(err)
