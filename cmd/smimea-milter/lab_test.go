@@ -46,6 +46,8 @@ type lab struct {
 	mode     string // of its settings; empty for the default
 	rules    string // of its settings, before the last one
 	copies   string // where Postfix takes copies back, host:port
+
+	copiesTap *tap // before that, where there is one
 }
 
 // A recipient is somebody out there: the certificate published, and the key.
@@ -456,10 +458,13 @@ func waitForPort(t *testing.T, address string) {
 	})
 }
 
-// wait waits until a condition holds, at most a minute.
+// patience is how long something may take on a busy machine.
+const patience = time.Minute
+
+// wait waits until a condition holds, and not for ever.
 func wait(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	for end := time.Now().Add(time.Minute); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
+	for end := time.Now().Add(patience); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
 		if holds() {
 			return
 		}
