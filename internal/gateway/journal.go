@@ -13,6 +13,7 @@ import (
 	"time"
 
 	bolt "go.etcd.io/bbolt"
+	boltErrors "go.etcd.io/bbolt/errors"
 )
 
 // A Journal remembers, of mails whose copies are being handed over, who has got
@@ -54,7 +55,7 @@ var (
 // have it open.
 func OpenJournal(path string) (*Journal, error) {
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 5 * time.Second})
-	if errors.Is(err, bolt.ErrTimeout) {
+	if errors.Is(err, boltErrors.ErrTimeout) {
 		return nil, fmt.Errorf("journal %s: another process has it open", path)
 	}
 	if err != nil {
