@@ -60,6 +60,8 @@ func (r *Resubmission) octets() int64 {
 
 // reserve waits until so many sessions may be opened. They are asked for at
 // once: mails that had some, and waited for the others, could wait for one another.
+// A mail whose every recipient gets a copy needs one more than it may have beside
+// itself.
 func (r *Resubmission) reserve(ctx context.Context, sessions int) (release func(), err error) {
 	r.once.Do(func() { r.slots = semaphore.NewWeighted(int64(r.copies()) + 1) })
 	if err := r.slots.Acquire(ctx, int64(sessions)); err != nil {
