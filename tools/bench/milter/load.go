@@ -43,14 +43,14 @@ func (l *lab) load(s *service, what load) (sample, error) {
 	began := time.Now()
 	latencies, err := l.clients(s.address, what)
 	if err != nil {
-		return sample{}, l.complain(fmt.Errorf("sending to Postfix with %s: %w", s.name, err))
+		return sample{}, fmt.Errorf("sending to Postfix with %s: %w", s.name, err)
 	}
 	last, encrypted, err := l.sink.wait(l.ctx, len(latencies))
 	if err != nil {
-		return sample{}, l.complain(fmt.Errorf("sending through Postfix with %s: %w", s.name, err))
+		return sample{}, fmt.Errorf("sending through Postfix with %s: %w", s.name, err)
 	}
 	if want := map[bool]int{true: len(latencies)}[s.encrypts]; encrypted != want {
-		return sample{}, l.complain(fmt.Errorf("sending through Postfix with %s: of %d mails %d were encrypted, not %d", s.name, len(latencies), encrypted, want))
+		return sample{}, fmt.Errorf("sending through Postfix with %s: of %d mails %d were encrypted, not %d", s.name, len(latencies), encrypted, want)
 	}
 	after, err := l.usage(s)
 	if err != nil {
@@ -78,7 +78,7 @@ func (l *lab) usage(s *service) (u usage, err error) {
 	pid := s.milter.Process.Pid
 	stat, err := readStat(pid)
 	if err != nil {
-		return u, l.complain(fmt.Errorf("%s: %w", s.name, err))
+		return u, fmt.Errorf("%s: %w", s.name, err)
 	}
 	u.milter = stat.own
 	if u.peak, err = peakMemory(pid); err != nil {

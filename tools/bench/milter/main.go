@@ -48,31 +48,14 @@ import (
 )
 
 func main() {
-	o := defaults
-	sizes := flag.String("sizes", "4kB,200kB,10MB", "send mails of these `SIZES`")
-	connections := flag.String("connections", "1,10,50", "send over so many connections at a time, a `LIST`")
-	seconds := flag.Float64("seconds", 1.5, "send for so many `SECONDS`, and one mail on each connection at least")
-	flag.IntVar(&o.rounds, "rounds", o.rounds, "measure each thing `N` times")
-	flag.IntVar(&o.each, "each", 0, "open another connection after `N` mails; 0 keeps it")
-	flag.BoolVar(&o.markdown, "markdown", false, "print the table of the README")
-	short := flag.Bool("short", false, "one round of half a second, for a first look")
-	flag.Parse()
-	if *short {
-		o.rounds, *seconds = 1, 0.5
-	}
-	o.length = time.Duration(*seconds * float64(time.Second))
-	var err1, err2 error
-	o.sizes, err1 = parseSizes(*sizes)
-	o.connections, err2 = parseConnections(*connections)
-	if err := errors.Join(err1, err2); err != nil || flag.NArg() > 0 || o.rounds < 1 || o.length <= 0 || o.each < 0 {
-		if err != nil {
-			fmt.Fprintf(os.Stderr, "bench/milter: error: %v\n", err)
-		}
+	o, err := parse()
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "bench/milter: error: %v\n", err)
 		flag.Usage()
 		os.Exit(2)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := run(ctx, os.Stdout, o)
+	err = run(ctx, os.Stdout, o)
 	stop()
 	if err != nil {
 		fmt.Fprintf(os.Stderr, "bench/milter: error: %v\n", err)
@@ -90,7 +73,31 @@ type options struct {
 	markdown    bool
 }
 
-var defaults = options{rounds: 5}
+// parse reads the command line.
+func parse() (o options, err error) {
+	flag.IntVar(&o.rounds, "rounds", 5, "measure each thing `N` times")
+	seconds := flag.Float64("seconds", 1.5, "send for so many `SECONDS`, and one mail on each connection at least")
+	sizes := flag.String("sizes", "4kB,200kB,10MB", "send mails of these `SIZES`")
+	connections := flag.String("connections", "1,10,50", "send over so many connections at a time, a `LIST`")
+	flag.IntVar(&o.each, "each", 0, "open another connection after `N` mails; 0 keeps it")
+	short := flag.Bool("short", false, "one round of half a second, for a first look")
+	flag.BoolVar(&o.markdown, "markdown", false, "print the table of the README")
+	flag.Parse()
+	if *short {
+		o.rounds, *seconds = 1, 0.5
+	}
+	o.length = time.Duration(*seconds * float64(time.Second))
+	if o.sizes, err = parseSizes(*sizes); err != nil {
+		return o, err
+	}
+	if o.connections, err = parseConnections(*connections); err != nil {
+		return o, err
+	}
+	if flag.NArg() > 0 || o.rounds < 1 || o.length <= 0 || o.each < 0 {
+		return o, errors.New("no such arguments")
+	}
+	return o, nil
+}
 
 const maxConnections = 90 // Postfix serves 100 (default_process_limit)
 
@@ -127,8 +134,16 @@ func run(ctx context.Context, w io.Writer, o options) error {
 	l := new(lab)
 	l.ctx, l.end = context.WithCancel(ctx)
 	defer l.close()
+	err := l.all(w, o)
+	if ctx.Err() != nil { // whatever came of that
+		return errors.New("stopped")
+	}
+	return err
+}
+
+func (l *lab) all(w io.Writer, o options) error {
 	if err := l.start(); err != nil {
-		return err
+		return l.complain(err)
 	}
 	t := table{options: o, machine: machine(), postfix: l.postfix.version}
 	t.heading(w)
@@ -136,7 +151,7 @@ func run(ctx context.Context, w io.Writer, o options) error {
 		for _, connections := range o.connections {
 			c, err := l.measure(size, connections, o)
 			if err != nil {
-				return err
+				return l.complain(err)
 			}
 			t.row(w, c)
 		}
@@ -150,7 +165,7 @@ func (l *lab) measure(size, connections int, o options) (cell, error) {
 	c := cell{size: size, connections: connections}
 	for i := range l.services {
 		// Their processes are there, and used to so many connections.
-		warm := load{size: parseable, connections: connections, mails: 2}
+		warm := load{size: tiny, connections: connections, mails: 2}
 		if _, err := l.load(&l.services[i], warm); err != nil {
 			return c, err
 		}
@@ -168,5 +183,5 @@ func (l *lab) measure(size, connections int, o options) (cell, error) {
 	return c, nil
 }
 
-// parseable is the size of a mail that has nothing but what a mail has to have.
-const parseable = 1000
+// tiny is the size of a mail for what is not measured.
+const tiny = 1000

@@ -83,15 +83,13 @@ func startPostfix(ctx context.Context, dir string, sink int, all []service) (*po
 	}
 	p.version = strings.TrimSpace(string(version))
 	if out, err := p.command("postfix", "start").CombinedOutput(); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting Postfix: %w\n%s%s", err, out, tail(p.log())), p.stop())
+		return nil, errors.Join(fmt.Errorf("starting Postfix: %w\n%s", err, out), p.stop())
 	}
 	if err := p.ready(ctx, all); err != nil {
-		return nil, errors.Join(fmt.Errorf("starting Postfix: %w\n%s", err, tail(p.log())), p.stop())
+		return nil, errors.Join(fmt.Errorf("starting Postfix: %w", err), p.stop())
 	}
 	return p, nil
 }
-
-func (p *postfix) log() string { return filepath.Join(p.dir, "postfix.log") }
 
 // command has our settings in place of the system's.
 func (p *postfix) command(name string, args ...string) *exec.Cmd {
