@@ -43,12 +43,16 @@ const (
 	maxMails   = 100_000
 	personSize = 16 // octets of a recipient's HMAC
 	timeSize   = 8
+
+	// spare is the room that the journal keeps for itself on the disk, in octets.
+	spare = 1 << 20
 )
 
 var (
 	metaBucket  = []byte("meta")
 	mailsBucket = []byte("mails")
 	secretKey   = []byte("secret")
+	spareKey    = []byte("spare")
 )
 
 // OpenJournal opens the journal in a file, or makes one. Only one process can
@@ -169,11 +173,29 @@ func (j *Journal) begin(mail mailKey) error {
 	if !j.enter(mail) {
 		return errBusy
 	}
-	err := errors.Join(j.clean(), j.add(mail, nil))
+	err := errors.Join(j.clean(), j.makeRoom(), j.add(mail, nil))
 	if err != nil {
 		j.end(mail)
 	}
 	return err
+}
+
+// makeRoom makes the file long enough for what will have to be noted, so that a
+// full disk is known of before anybody has got a copy. It writes, as only then the
+// disk has given the room; what is deleted again stays the file's.
+func (j *Journal) makeRoom() error {
+	if j.db.Stats().FreeAlloc >= spare/2 {
+		return nil
+	}
+	err := j.db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket(metaBucket).Put(spareKey, make([]byte, spare))
+	})
+	if err != nil {
+		return fmt.Errorf("making room in the journal: %w", err)
+	}
+	return j.db.Update(func(tx *bolt.Tx) error {
+		return tx.Bucket(metaBucket).Delete(spareKey)
+	})
 }
 
 func (j *Journal) enter(mail mailKey) bool {

@@ -253,3 +253,27 @@ func TestFingerprint(t *testing.T) {
 		t.Error("the body does not count")
 	}
 }
+
+// A journal on a full disk must fail before anybody has got a copy, and not when
+// that is to be noted: it has room to spare, however much is in it.
+func TestJournalHasRoomBeforeItIsNeeded(t *testing.T) {
+	j := openJournal(t, filepath.Join(t.TempDir(), "journal.db"))
+	var crowd Group
+	for i := range maxRecipients {
+		crowd = append(crowd, recipient{address: fmt.Sprintf("%d@example.net", i)})
+	}
+	for i := range 100 {
+		mail := mailKey{byte(i)}
+		if err := j.begin(mail); err != nil {
+			t.Fatal(err)
+		}
+		need := 4 * personSize * len(crowd)
+		if room := j.db.Stats().FreeAlloc; room < need {
+			t.Errorf("mail %d: room for %d octets, not %d", i, room, need)
+		}
+		if err := j.note(mail, crowd); err != nil {
+			t.Fatal(err)
+		}
+		j.end(mail)
+	}
+}
