@@ -37,17 +37,6 @@ func (m splitMail) arrives(t *testing.T, l *lab, before, times int, more ...stri
 	l.gets(t, l.after(t, before, len(want)), m.entity, want...)
 }
 
-// TestBreaks breaks whatever can, while mails are split.
-func TestBreaks(t *testing.T) {
-	l := startLab(t, newPostfix(t, "for everything"))
-	l.splits()
-	l.copiesTap = l.tapCopies()
-	l.startMilter(l.resolver)
-	l.sub("KilledWhileSplitting", l.testKilledWhileSplitting)
-	l.sub("KilledWhileAnswering", l.testKilledWhileAnswering)
-	l.sub("SecondCopyFails", l.testSecondCopyFails)
-}
-
 // testKilledWhileSplitting kills the milter at each step of a mail that is
 // split. Its client is told to come again, and does: everybody gets the mail
 // once, and as he must.
