@@ -9,9 +9,12 @@ import (
 	"io"
 )
 
-// bufferSize is how much plaintext a Writer holds, in octets. A multiple of
-// the block size.
-const bufferSize = 32 << 10
+// bufferSize is how much plaintext a Writer holds, in octets, and firstBuffer how
+// much it has room for at first: most mails are short. Multiples of the block size.
+const (
+	bufferSize  = 32 << 10
+	firstBuffer = 8 << 10
+)
 
 var errClosed = errors.New("cms: writer is closed")
 
@@ -50,7 +53,7 @@ func NewWriter(spool io.Writer, to []Recipient, c Cipher) (*Writer, error) {
 		frame:     f,
 		spool:     spool,
 		encrypter: cipher.NewCBCEncrypter(block, s.start),
-		buffer:    make([]byte, 0, bufferSize),
+		buffer:    make([]byte, 0, firstBuffer),
 	}, nil
 }
 
@@ -105,6 +108,9 @@ func (w *Writer) flush() error {
 	w.spooled += int64(n)
 	if err == nil && n < len(w.buffer) {
 		err = io.ErrShortWrite
+	}
+	if len(w.buffer) == cap(w.buffer) && cap(w.buffer) < bufferSize { // it is no short mail
+		w.buffer = make([]byte, 0, bufferSize)
 	}
 	w.buffer = w.buffer[:0]
 	if err != nil {

@@ -128,6 +128,12 @@ func (s *sealing) Close() {
 	}
 }
 
+// The pieces grow to their full length: most mails are short.
+const (
+	firstPiece = 6 << 10
+	fullPiece  = 24 << 10
+)
+
 // A base64Reader is the base64 of what it reads, in the lines of a mail.
 type base64Reader struct {
 	from    io.Reader
@@ -138,7 +144,7 @@ type base64Reader struct {
 }
 
 func newBase64Reader(from io.Reader) *base64Reader {
-	r := &base64Reader{from: from, piece: make([]byte, 24<<10)}
+	r := &base64Reader{from: from, piece: make([]byte, firstPiece)}
 	r.to = message.NewBase64Writer(&r.encoded)
 	return r
 }
@@ -159,6 +165,9 @@ func (r *base64Reader) fill() {
 	_, failed := r.to.Write(r.piece[:n])
 	if errors.Is(err, io.EOF) {
 		failed = errors.Join(failed, r.to.Close())
+	}
+	if n == len(r.piece) && n < fullPiece {
+		r.piece = make([]byte, min(2*n, fullPiece))
 	}
 	r.err = err
 	if failed != nil {
