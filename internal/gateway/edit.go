@@ -17,6 +17,10 @@ type edit struct {
 	inClear []string // if it goes on as it is
 	sealed  []string // if it is encrypted
 	instead message.Header
+
+	// versioned: the mail in hand has the MIME-Version that its envelope needs. To
+	// change a field to what it is costs an MTA as much as any change.
+	versioned bool
 }
 
 func newEdit(h message.Header, to []recipient) edit {
@@ -31,6 +35,8 @@ func newEdit(h message.Header, to []recipient) edit {
 			e.touched = append(e.touched, lower(f.Name))
 		}
 	}
+	versions := h.Values(mimeVersion)
+	e.versioned = len(versions) == 1 && versions[0] == "1.0"
 	for _, f := range h {
 		touched := e.touches(f)
 		if touched {
@@ -39,11 +45,22 @@ func newEdit(h message.Header, to []recipient) edit {
 		if touched || f.IsBlind() {
 			e.inClear = append(e.inClear, f.Name)
 		}
-		if touched || !f.StaysOutside() {
+		if touched || !f.StaysOutside() && !(e.versioned && f.Is(mimeVersion)) {
 			e.sealed = append(e.sealed, f.Name)
 		}
 	}
 	return e
+}
+
+const mimeVersion = "MIME-Version"
+
+// envelope is what comes into the header of the mail in hand, if it is encrypted.
+func (e edit) envelope(authenticated bool) message.Header {
+	fields := message.Envelope(authenticated)
+	if e.versioned {
+		fields = slices.DeleteFunc(fields, func(f message.Field) bool { return f.Is(mimeVersion) })
+	}
+	return slices.Concat(e.instead, fields)
 }
 
 // cut takes every mark out of a field.

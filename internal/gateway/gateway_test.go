@@ -509,8 +509,17 @@ func TestReplaces(t *testing.T) {
 	g, _, _ := newGateway(t)
 	h := header("Bcc: carol@example.com\nTo: rsa@example.net\nMIME-Version: 1.0\nContent-Type: text/plain\nSubject: x\ncontent-TYPE: text/html")
 	v := send(t, begin(t, g, "rsa@example.net"), h, nil)
-	if want := []string{"Bcc", "MIME-Version", "Content-Type", "content-TYPE"}; !slices.Equal(v.Replaces, want) {
+	if want := []string{"Bcc", "Content-Type", "content-TYPE"}; !slices.Equal(v.Replaces, want) {
 		t.Errorf("%q, want %q", v.Replaces, want)
+	}
+	if names := v.Header.Values("MIME-Version"); len(names) != 0 {
+		t.Errorf("MIME-Version is changed to %q, which it is", names)
+	}
+	for _, other := range []string{"To: x\nMIME-Version: 1.0 (by hand)", "MIME-Version: 1.0\nMime-version: 1.0", "To: x"} {
+		v := send(t, begin(t, g, "rsa@example.net"), header(other), nil)
+		if values := v.Header.Values("MIME-Version"); len(values) != 1 || values[0] != "1.0" {
+			t.Errorf("%q: MIME-Version becomes %q", other, values)
+		}
 	}
 }
 

@@ -181,7 +181,7 @@ func (m *Mail) handOver(ctx context.Context, copies []Group) (err error) {
 	if err != nil {
 		return err
 	}
-	m.opened = true
+	m.opened, m.committed = true, true
 	return m.commitAll(ctx, all)
 }
 
@@ -274,10 +274,10 @@ func (m *Mail) Accepted() error {
 }
 
 // isTooLong says whether the MTA has refused a copy for its length (RFC 1870,
-// Section 6.1), which no later try will change.
+// Section 6.1; RFC 3463, Section 3.4), which no later try will change.
 func isTooLong(err error) bool {
 	var refused *smtp.SMTPError
-	return errors.As(err, &refused) && refused.Code == 552
+	return errors.As(err, &refused) && refused.Code == 552 && refused.EnhancedCode == smtp.EnhancedCode{5, 3, 4}
 }
 
 // stuck is the verdict on a mail whose copies could not be handed over.

@@ -45,6 +45,8 @@ type Mail struct {
 	key    mailKey // in the journal, once the mail is there
 	opened bool    // it is
 
+	committed bool // dots were sent, so that somebody may have his copy
+
 	// refusal is the reply, unless the mail turns out to be encrypted already.
 	refusal *Reply
 	// last is the reply, whatever comes.
@@ -384,7 +386,7 @@ func (m *Mail) sealed(ctx context.Context, hand Group) (v Verdict, err error) {
 	v.Body, err = m.sealing.finish(ctx, all.certs())
 	v.Encrypted = true
 	v.Replaces = m.edit.sealed
-	v.Header = slices.Concat(m.edit.instead, message.Envelope(all.cipher().Authenticated()))
+	v.Header = m.edit.envelope(all.cipher().Authenticated())
 	return v, err
 }
 
@@ -411,7 +413,7 @@ func (m *Mail) unsent(err error, otherwise Reply) Verdict {
 		return Verdict{Reply: m.end(noMemory, err)}
 	case errors.Is(err, errTooLong):
 		return Verdict{Reply: m.end(tooLong, err)}
-	case isTooLong(err):
+	case isTooLong(err) && !m.committed:
 		return Verdict{Reply: m.end(tooMuch, err)}
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return Verdict{Reply: m.end(tooLate, err)}
