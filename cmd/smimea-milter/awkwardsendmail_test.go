@@ -32,7 +32,7 @@ func headerLength(raw string) int {
 }
 
 // takes takes a mail apart as Sendmail does. Nearly all is as with Postfix.
-func (sendmail) takes(s *sentMail) (m takenMail, refused string) {
+func (*sendmail) takes(s *sentMail) (m takenMail, refused string) {
 	for _, row := range sendmailRefuses {
 		if row.fits(s) {
 			return takenMail{}, row.reply

@@ -45,7 +45,7 @@ type lab struct {
 	milter   *exec.Cmd
 	mode     string // of its settings; empty for the default
 	rules    string // of its settings, before the last one
-	copies   string // where Postfix takes copies back, host:port
+	copies   string // where the MTA takes copies back, host:port
 
 	copiesTap *tap // before that, where there is one
 }
@@ -63,6 +63,9 @@ type mta interface {
 
 	// command is the sendmail command, which submits what it reads.
 	command(l *lab, from string, to ...string) *exec.Cmd
+
+	// takeBack has it take copies of mails back, at l.copies.
+	takeBack(l *lab)
 
 	custom() custom
 

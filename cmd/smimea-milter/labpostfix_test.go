@@ -75,6 +75,17 @@ func (p postfix) master(l *lab) string {
 	return master
 }
 
+// takeBack adds the README's listener for copies.
+func (p postfix) takeBack(l *lab) {
+	l.copies = fmt.Sprintf("127.0.0.1:%d", freePort(l.t))
+	lines := readmeLines(l.t, "# /etc/postfix/master.cf, for copies")
+	if !strings.HasPrefix(lines, "127.0.0.1:10026 ") {
+		l.t.Fatalf("the README's listener: %s", lines)
+	}
+	l.write("postfix/master.cf", readFile(l.t, l.path("postfix/master.cf"))+l.copies+strings.TrimPrefix(lines, "127.0.0.1:10026"))
+	l.run("postfix", "-c", l.path("postfix"), "reload")
+}
+
 func (p postfix) command(l *lab, from string, to ...string) *exec.Cmd {
 	cmd := exec.Command("sendmail", append([]string{"-C", l.path("postfix"), "-f", from}, to...)...)
 	cmd.Env = append(os.Environ(), "MAIL_CONFIG="+l.path("postfix"))

@@ -14,19 +14,23 @@ import (
 
 // A sendmail is a Sendmail of our own: Debian's sendmail.mc and submit.mc, the
 // README's lines, and what lets it run from where it was unpacked.
-type sendmail struct{ root string }
-
-func (sendmail) custom() custom { return customsOfSendmail }
-
-func newSendmail(t *testing.T) sendmail {
-	t.Helper()
-	judges.Find(t, "m4")
-	return sendmail{judges.Sendmail(t)}
+type sendmail struct {
+	root   string // where that is
+	copies string // the listener for copies, host:port
 }
 
-func (s sendmail) start(l *lab) {
+func (*sendmail) custom() custom { return customsOfSendmail }
+
+func newSendmail(t *testing.T) *sendmail {
+	t.Helper()
+	judges.Find(t, "m4")
+	return &sendmail{root: judges.Sendmail(t)}
+}
+
+func (s *sendmail) start(l *lab) {
 	port := freePort(l.t)
 	l.smtp = fmt.Sprintf("127.0.0.1:%d", port)
+	s.copies = fmt.Sprintf("127.0.0.1:%d", freePort(l.t))
 	s.settings(l)
 	s.makeConfig(l, "sendmail.mc", s.daemon(l, port))
 	s.makeConfig(l, "submit.mc", s.submission(l, port))
@@ -44,7 +48,7 @@ func (s sendmail) start(l *lab) {
 
 // named makes a script that runs Sendmail on a machine with a whole name. Where
 // the name has no dot, Sendmail sleeps for a minute before it does anything.
-func (s sendmail) named(l *lab) string {
+func (s *sendmail) named(l *lab) string {
 	script := l.write("sendmail", fmt.Sprintf("#!/bin/sh\nexec unshare --uts sh -c 'hostname mail.house.test && exec %s \"$@\"' sendmail \"$@\"\n", s.program("sendmail")))
 	if err := os.Chmod(script, 0o755); err != nil {
 		l.t.Fatal(err)
@@ -52,13 +56,16 @@ func (s sendmail) named(l *lab) string {
 	return script
 }
 
-func (s sendmail) program(name string) string {
+// takeBack has nothing to add: the listener for copies is there from the start.
+func (s *sendmail) takeBack(l *lab) { l.copies = s.copies }
+
+func (s *sendmail) program(name string) string {
 	return filepath.Join(s.root, "usr/libexec/sendmail", name)
 }
 
 // settings fills what is /etc/mail elsewhere. Sendmail must not ask the DNS of
 // the machine, which knows nothing of the lab.
-func (s sendmail) settings(l *lab) {
+func (s *sendmail) settings(l *lab) {
 	for name, content := range map[string]string{
 		"local-host-names": "house.test\n",
 		"trusted-users":    "",
@@ -74,7 +81,7 @@ func (s sendmail) settings(l *lab) {
 
 // makeAccess has Debian's example as the access map: without one it makes
 // everybody wait, this machine too.
-func (s sendmail) makeAccess(l *lab) {
+func (s *sendmail) makeAccess(l *lab) {
 	l.t.Helper()
 	example, err := os.Open(filepath.Join(s.root, "usr/share/sendmail/examples/db/access"))
 	if err != nil {
@@ -88,13 +95,16 @@ func (s sendmail) makeAccess(l *lab) {
 	}
 }
 
+// A load that is common in tests must not make Sendmail queue mail, or refuse it.
+const anyLoad = `define("confQUEUE_LA", "1000")dnl
+define("confDELAY_LA", "1000")dnl
+define("confREFUSE_LA", "1000")dnl
+`
+
 // daemon is what tells this instance from the system's. The queue of its
-// listener is longer: one of 10 leaves clients hanging that come all at once. A
-// load that is common in tests must not make it queue or refuse mail.
-func (s sendmail) daemon(l *lab, port int) []string {
+// listener is longer: one of 10 leaves clients hanging that come all at once.
+func (s *sendmail) daemon(l *lab, port int) []string {
 	_, sinkPort, _ := net.SplitHostPort(l.sink.Addr())
-	lines := readmeLines(l.t, "dnl /etc/mail/sendmail.mc, above MAILER_DEFINITIONS")
-	lines = strings.ReplaceAll(lines, "local:/run/smimea/milter.sock", "local:"+l.socket())
 	own := m4(`
 define("confTRUSTED_USER", "root")dnl
 define("confPID_FILE", "%[1]s/sendmail.pid")dnl
@@ -104,25 +114,35 @@ define("STATUS_FILE", "%[1]s/sendmail.st")dnl
 define("QUEUE_DIR", "%[1]s/queue")dnl
 define("confSERVICE_SWITCH_FILE", "%[1]s/mail/service.switch")dnl
 define("confBIND_OPTS", "")dnl
-define("confQUEUE_LA", "1000")dnl
-define("confDELAY_LA", "1000")dnl
-define("confREFUSE_LA", "1000")dnl
-define("SMART_HOST", "relay:[127.0.0.1]")dnl
+%[3]sdefine("SMART_HOST", "relay:[127.0.0.1]")dnl
 define("RELAY_MAILER_ARGS", "TCP $h %[2]s")dnl
 define("LOCAL_MAILER_PATH", "/usr/bin/tee")dnl
 define("LOCAL_MAILER_ARGS", "tee -a %[1]s/house.mbox")dnl
 FEATURE("nocanonify")dnl
 FEATURE("accept_unresolvable_domains")dnl
-`, l.dir, sinkPort)
+`, l.dir, sinkPort, anyLoad)
 	return []string{
 		"Port=smtp,", fmt.Sprintf("Port=%d, Listen=256,", port),
 		"Port=submission,", fmt.Sprintf("Port=%d,", freePort(l.t)),
-		"MAILER_DEFINITIONS", own + lines + "MAILER_DEFINITIONS",
+		"MAILER_DEFINITIONS", own + s.readme(l) + "MAILER_DEFINITIONS",
 	}
 }
 
+// readme is the README's lines, with the lab's socket and port in them.
+func (s *sendmail) readme(l *lab) string {
+	l.t.Helper()
+	filter := readmeLines(l.t, "dnl /etc/mail/sendmail.mc, above MAILER_DEFINITIONS")
+	copies := readmeLines(l.t, "dnl /etc/mail/sendmail.mc, for copies")
+	if !strings.Contains(copies, "Port=10026,") {
+		l.t.Fatalf("the README's listener: %s", copies)
+	}
+	_, port, _ := net.SplitHostPort(s.copies)
+	return strings.ReplaceAll(filter, "local:/run/smimea/milter.sock", "local:"+l.socket()) +
+		strings.ReplaceAll(copies, "Port=10026,", "Port="+port+",")
+}
+
 // submission is what the sendmail command needs. It submits by SMTP.
-func (s sendmail) submission(l *lab, port int) []string {
+func (s *sendmail) submission(l *lab, port int) []string {
 	own := m4(`
 define("confRUN_AS_USER", "nobody")dnl
 define("confTRUSTED_USER", "nobody")dnl
@@ -133,7 +153,7 @@ define("MSP_QUEUE_DIR", "%[1]s/submitted")dnl
 define("confSERVICE_SWITCH_FILE", "%[1]s/mail/service.switch")dnl
 define("confBIND_OPTS", "")dnl
 define("RELAY_MAILER_ARGS", "TCP $h %[2]s")dnl
-`, l.dir, fmt.Sprint(port))
+%[3]s`, l.dir, fmt.Sprint(port), anyLoad)
 	return []string{"FEATURE(`msp'", own + "FEATURE(`msp'"}
 }
 
@@ -152,7 +172,7 @@ func m4(format string, args ...any) string {
 // makeConfig makes a .cf file of one of Debian's macro files, with parts of it
 // replaced: old, new, old, new, and so on. autoconf.m4 would be looked for below
 // /usr, if it were not there already.
-func (s sendmail) makeConfig(l *lab, name string, replace []string) {
+func (s *sendmail) makeConfig(l *lab, name string, replace []string) {
 	l.t.Helper()
 	cf := filepath.Join(s.root, "usr/share/sendmail/cf") + "/"
 	debian := readFile(l.t, cf+"debian/"+name)
@@ -169,6 +189,6 @@ func (s sendmail) makeConfig(l *lab, name string, replace []string) {
 	l.write(strings.TrimSuffix(name, ".mc")+".cf", string(out))
 }
 
-func (s sendmail) command(l *lab, from string, to ...string) *exec.Cmd {
+func (s *sendmail) command(l *lab, from string, to ...string) *exec.Cmd {
 	return exec.Command(l.path("sendmail"), append([]string{"-C", l.path("submit.cf"), "-f", from}, to...)...)
 }

@@ -18,10 +18,23 @@ import (
 func TestSplit(t *testing.T) {
 	l := startLab(t, newPostfix(t, "for everything"))
 	l.splits()
-	l.sink.Refuse("refused@friend.test")
 	l.startMilter(l.resolver)
 	l.checkFinds("ok: copies go to " + l.copies)
+	l.testSplit()
+}
+
+// TestSplitSendmail is the same with Sendmail.
+func TestSplitSendmail(t *testing.T) {
+	l := startLab(t, newSendmail(t))
+	l.splits()
+	l.startMilter(l.resolver)
+	l.testSplit()
+}
+
+func (l *lab) testSplit() {
+	l.sink.Refuse("refused@friend.test")
 	l.sub("Fates", l.testFates)
+	l.sub("Twice", l.testSplitTwice)
 	l.sub("Pickup", l.testSplitPickup)
 	l.sub("DSN", l.testSplitDSN)
 	l.sub("Spellings", l.testSpellings)
@@ -30,16 +43,10 @@ func TestSplit(t *testing.T) {
 	l.sub("NoListener", l.testNoListener)
 }
 
-// splits gives Postfix the README's listener for copies, and the milter the
-// settings for it, with a domain that gets its mail in clear.
+// splits has the mail server take copies back, and the milter settings for it,
+// with a domain that gets its mail in clear.
 func (l *lab) splits() {
-	l.copies = fmt.Sprintf("127.0.0.1:%d", freePort(l.t))
-	lines := readmeLines(l.t, "# /etc/postfix/master.cf, for copies")
-	if !strings.HasPrefix(lines, "127.0.0.1:10026 ") {
-		l.t.Fatalf("the README's listener: %s", lines)
-	}
-	l.write("postfix/master.cf", readFile(l.t, l.path("postfix/master.cf"))+l.copies+strings.TrimPrefix(lines, "127.0.0.1:10026"))
-	l.run("postfix", "-c", l.path("postfix"), "reload")
+	l.mta.takeBack(l)
 	waitForPort(l.t, l.copies)
 	if err := os.MkdirAll(l.path("journal"), 0o755); err != nil {
 		l.t.Fatal(err)
@@ -128,6 +135,20 @@ func (l *lab) testFates(t *testing.T) {
 	if len(ids) != 1 {
 		t.Errorf("Message-IDs %v", ids)
 	}
+}
+
+// testSplitTwice: a mail that was accepted may be sent again, and is another mail
+// then. Nobody is taken for somebody who has his copy already.
+func (l *lab) testSplitTwice(t *testing.T) {
+	before := len(l.sink.Delivered())
+	to := []string{"rsa@good.test", "ec@good.test", "carol@friend.test"}
+	text := "Message-ID: <twice@house.test>\r\nDate: Mon, 1 Jan 2024 00:00:00 +0000\r\n" + mail(entity{body: secret + "\r\n"}, to...)
+	for range 2 {
+		if err := l.send(text, to...); err != nil {
+			t.Fatal(err)
+		}
+	}
+	l.after(t, before, 6)
 }
 
 func (l *lab) testSplitPickup(t *testing.T) {
