@@ -163,7 +163,7 @@ func (l *lab) testKilledWhileAnswering(t *testing.T) {
 		{"BeforeTheBody", "<b", 1, false},
 		{"InTheMiddleOfTheBody", "<b", 3, false},
 		{"BeforeTheAnswer", "<a", 1, false},
-		{"BehindTheAnswer", ">A", 1, true},
+		{"BehindTheAnswer", l.mta.custom().behind, 1, true},
 	} {
 		l.sub(c.name, func(t *testing.T) {
 			before := len(l.sink.Delivered())

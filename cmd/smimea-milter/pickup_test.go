@@ -23,11 +23,15 @@ type custom struct {
 	// else tells of one in Postfix's maildrop. Sendmail's is in a queue, where
 	// mailq -Ac shows it.
 	waiting string
+
+	// The frame by which it is heard of again behind the answer to a mail, when its
+	// client has gone. Postfix sends an Abort first.
+	behind string
 }
 
 var (
-	customsOfPostfix  = custom{refused: 0, sealed: false, waiting: "WARN"}
-	customsOfSendmail = custom{refused: 67, sealed: true, waiting: "INFO"}
+	customsOfPostfix  = custom{refused: 0, sealed: false, waiting: "WARN", behind: ">A"}
+	customsOfSendmail = custom{refused: 67, sealed: true, waiting: "INFO", behind: ">Q"}
 )
 
 // testPickup submits with the sendmail command, where nobody waits for a
