@@ -26,8 +26,13 @@ var daySeconds = flag.Int("day.seconds", 3, "how long mails come while the daemo
 // TestPostfixDay is what happens to a daemon in its life: settings change, it is
 // started anew, and more mails come than it may have in hand. Mails go through
 // Postfix all the while.
-func TestPostfixDay(t *testing.T) {
-	l := startLab(t, newPostfix(t, "for everything"))
+func TestPostfixDay(t *testing.T) { testDay(t, newPostfix(t, "for everything")) }
+
+// TestSendmailDay is the same with Sendmail.
+func TestSendmailDay(t *testing.T) { testDay(t, newSendmail(t)) }
+
+func testDay(t *testing.T, m mta) {
+	l := startLab(t, m)
 	l.sub("OneMailTooMany", l.testOneMailTooMany)
 	l.startMilter(l.resolver)
 	l.sub("Reload", l.testReloadUnderLoad)
@@ -54,9 +59,11 @@ func (l *lab) testOneMailTooMany(t *testing.T) {
 	defer second.Close()
 	wantReply(t, second.Mail("bob@house.test", nil), 451, smtp.EnhancedCode{4, 3, 2})
 	first.Quit() // Postfix would tell of RSET only with the next command
+	before := len(l.sink.Delivered())
 	wait(t, "a place for another mail", func() bool {
 		return l.send(mail(entity{body: secret + "\r\n"}, "rsa@good.test"), "rsa@good.test") == nil
 	})
+	l.fromBob(t, before)
 	start := time.Now()
 	l.stopMilter()
 	if took := time.Since(start); took > 3*time.Second {
