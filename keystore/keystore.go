@@ -98,6 +98,16 @@ func (o Outcome) String() string {
 	return "failed"
 }
 
+// ParseOutcome reads what String returns.
+func ParseOutcome(word string) (o Outcome, ok bool) {
+	for o := Failed; o <= Found; o++ {
+		if o.String() == word {
+			return o, true
+		}
+	}
+	return Failed, false
+}
+
 // A Refused certificate was found and cannot be used.
 type Refused struct {
 	Fingerprint string // SHA-256 of the certificate in lower-case hex; empty if there is none

@@ -27,8 +27,8 @@ type record struct {
 	in, out   int64
 }
 
-// recipient is one entry of the key "recipients".
-type recipient struct {
+// A LoggedRecipient is one entry of the key "recipients".
+type LoggedRecipient struct {
 	To       string   `json:"to"`
 	Reply    string   `json:"reply"`
 	Sent     string   `json:"sent,omitempty"`
@@ -130,10 +130,10 @@ func (r *record) level() slog.Level {
 // sent says whether the mail has gone on.
 func (r *record) sent() bool { return r.reply != nil && r.reply.Action == gateway.Accept }
 
-func (r *record) recipients() []recipient {
-	list := make([]recipient, 0, len(r.fates))
+func (r *record) recipients() []LoggedRecipient {
+	list := make([]LoggedRecipient, 0, len(r.fates))
 	for _, f := range r.fates {
-		entry := recipient{
+		entry := LoggedRecipient{
 			To: f.Address, Reply: line(f.Reply),
 			Rule: f.Rule, Outcome: f.Outcome, Origin: f.Origin, DNSSEC: f.DNSSEC, Certs: f.Certs, Cipher: f.Cipher, Archive: f.Archive, Warnings: f.Warnings,
 		}

@@ -76,6 +76,12 @@ func (c *Config) Build() (*Built, error) {
 	}, nil
 }
 
+// Policy is a gateway that has the rules and nothing of what they name, to replay
+// what was logged. It finds no keys.
+func (c *Config) Policy() *gateway.Gateway {
+	return &gateway.Gateway{Rules: c.gatewayRules(), Resubmit: c.resubmission()}
+}
+
 // builtRules are the gateway's rules with the archives that they name.
 func (c *Config) builtRules() ([]gateway.Rule, error) {
 	rules := c.gatewayRules()

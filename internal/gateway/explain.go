@@ -84,6 +84,12 @@ func (g *Gateway) ExplainMail(ctx context.Context, sender string, to, hidden []s
 // Explain judges a recipient, given without angle brackets, of a mail from
 // sender. It is what [Mail.Recipient] does, the other recipients aside.
 func (g *Gateway) Explain(ctx context.Context, sender, address string) Explanation {
+	return g.judge(sender, address, func(e *Explanation, mailbox smimea.Address) { e.ask(ctx, g, mailbox) })
+}
+
+// judge judges a recipient; ask is called if his rule hangs on what the key store
+// finds, and says so.
+func (g *Gateway) judge(sender, address string, ask func(*Explanation, smimea.Address)) Explanation {
 	e := Explanation{Address: address}
 	if strings.EqualFold(address, "postmaster") {
 		// RFC 5321, Section 4.5.1: without a domain it is the house's own
@@ -99,7 +105,8 @@ func (g *Gateway) Explain(ctx context.Context, sender, address string) Explanati
 		e.Rule = g.Rules[e.Number-1]
 	}
 	if e.Rule.Action == Require || e.Rule.Action == Prefer {
-		e.ask(ctx, g, mailbox)
+		e.Asked = true
+		ask(&e, mailbox)
 	}
 	if err != nil {
 		e.Why = err
@@ -114,7 +121,7 @@ func (g *Gateway) Explain(ctx context.Context, sender, address string) Explanati
 // ask asks the key store.
 func (e *Explanation) ask(ctx context.Context, g *Gateway, mailbox smimea.Address) {
 	e.Owner, _ = mailbox.Owner() // why there is none, the key store says too
-	e.Keys, e.Asked = g.find(ctx, e.Address), true
+	e.Keys = g.find(ctx, e.Address)
 	e.Certs, e.form = pick(e.Keys.Certs, e.Rule)
 	e.Cipher = e.form.cipher
 	if e.Keys.Outcome == keystore.Found && len(e.Certs) == 0 {
@@ -156,11 +163,16 @@ func (g *Gateway) find(ctx context.Context, address string) keystore.Keys {
 	return g.Keys.Find(ctx, address)
 }
 
+// InClear says that the mail goes to the recipient as it is, if it goes.
+func (e Explanation) InClear() bool {
+	return e.Rule.Action == Never || e.Asked && e.Rule.inClear(e.Keys.Outcome)
+}
+
 // recipient is the one explained.
 func (e Explanation) recipient() recipient {
 	r := recipient{
 		address: e.Address,
-		plain:   e.Rule.Action == Never || e.Asked && e.Rule.inClear(e.Keys.Outcome),
+		plain:   e.InClear(),
 		mark:    e.Mark,
 		certs:   e.Certs,
 		form:    e.form,

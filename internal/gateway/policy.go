@@ -93,7 +93,7 @@ type recipient struct {
 // cannot be split.
 func join(before []recipient, next recipient) Reply {
 	switch {
-	case len(before) > 0 && before[0].plain != next.plain:
+	case parts(before, next.plain):
 		return anotherFate(next.address)
 	case next.plain:
 		return accepted
@@ -103,6 +103,12 @@ func join(before []recipient, next recipient) Reply {
 		return anotherForm(next.address)
 	}
 	return accepted
+}
+
+// parts says that one more recipient, who gets the mail in clear or not, needs
+// another copy of it than those before.
+func parts(before []recipient, plain bool) bool {
+	return len(before) > 0 && before[0].plain != plain
 }
 
 // size counts the certificates of an envelope, each once.
