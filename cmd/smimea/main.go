@@ -10,6 +10,7 @@
 //	smimea lookup alice@example.org              which certificates has Alice?
 //	smimea resolve example.org MX                what does the DNS prove?
 //	smimea explain alice@example.org             what would the gateway do?
+//	smimea replay milter.log --config new.toml   and with other rules?
 //	smimea publish alice@example.org alice.pem   the record for Alice
 //	smimea keys pin alice@example.org alice.pem  believe this, whatever the DNS says
 //	smimea encrypt --to alice.pem <mail >sealed
@@ -67,6 +68,7 @@ records for your own domain. It changes neither the DNS nor the mail server.`,
 		newLookup(),
 		newResolve(),
 		newExplain(),
+		newReplay(),
 		newPublish(),
 		newKeys(),
 		newEncrypt(),
