@@ -4,13 +4,17 @@ import (
 	"bufio"
 	"bytes"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
+	"os/exec"
 	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/emersion/go-smtp"
 )
 
 // TestShadow sends mails through Postfix that would be encrypted, refused,
@@ -55,6 +59,39 @@ func TestShadow(t *testing.T) {
 			t.Error("there is a journal")
 		}
 	})
+	l.sub("Replay", l.testReplay)
+	l.sub("Enforcement", func(t *testing.T) { // a week later
+		l.stopMilter()
+		l.mode = ""
+		l.startMilter(l.resolver)
+		want := entity{"Content-Type: text/plain\r\n", secret + "\r\n"}
+		if got := l.deliver(t, want, "rsa@good.test"); string(got) != want.String() {
+			t.Errorf("decrypted %q", got)
+		}
+		l.refused(t, "nobody@good.test", 550, smtp.EnhancedCode{5, 7, 5})
+	})
+}
+
+// testReplay: the rules of the log itself change nothing in it, and softer ones
+// let mail go in clear.
+func (l *lab) testReplay(t *testing.T) {
+	replay := func(config string) (string, int) {
+		cmd := exec.Command(l.bin+"/smimea", "replay", l.path("milter.log"), "--config", config)
+		out, err := cmd.Output()
+		if exit := (*exec.ExitError)(nil); err != nil && !errors.As(err, &exit) {
+			t.Fatal(err)
+		}
+		return string(out), cmd.ProcessState.ExitCode()
+	}
+	out, code := replay(l.path("smimea.toml"))
+	if code != 0 || !strings.Contains(out, ": 0 would fare otherwise, of 0 nobody can tell") {
+		t.Errorf("the same rules: exit code %d and\n%s", code, out)
+	}
+	softer := l.write("softer.toml", strings.ReplaceAll(readFile(t, l.path("smimea.toml")), `"require"`, `"prefer"`))
+	out, code = replay(softer)
+	if code != 3 || !strings.Contains(out, "  to          nobody@good.test\n  was         refused (550 5.7.5)\n  would be    in clear\n") {
+		t.Errorf("softer rules: exit code %d and\n%s", code, out)
+	}
 }
 
 // testShadow sends a mail whose header names all recipients but rsa2.
