@@ -26,6 +26,37 @@ func TestShadow(t *testing.T) {
 	l.mode = "shadow"
 	l.startMilter(l.resolver)
 	l.checkFinds(`warning: mode = "shadow"`, "ok: copies go to "+l.copies)
+	l.testShadows()
+	l.sub("Journal", func(t *testing.T) {
+		if _, err := os.Stat(l.path("journal/journal.db")); err == nil {
+			t.Error("there is a journal")
+		}
+	})
+	l.sub("Replay", l.testReplay)
+	l.sub("Enforcement", func(t *testing.T) { // a week later
+		l.stopMilter()
+		l.mode = ""
+		l.startMilter(l.resolver)
+		want := entity{"Content-Type: text/plain\r\n", secret + "\r\n"}
+		if got := l.deliver(t, want, "rsa@good.test"); string(got) != want.String() {
+			t.Errorf("decrypted %q", got)
+		}
+		l.refused(t, "nobody@good.test", 550, smtp.EnhancedCode{5, 7, 5})
+	})
+}
+
+// TestShadowSendmail is the same with Sendmail, and with nobody to take copies,
+// who need not be there.
+func TestShadowSendmail(t *testing.T) {
+	l := startLab(t, newSendmail(t))
+	l.mode = "shadow"
+	l.rules = "\n[resubmit]\naddress = \"inet:127.0.0.1:9\"\n[[rule]]\nrecipient = [\"friend.test\"]\naction = \"never\"\n"
+	l.startMilter(l.resolver)
+	l.testShadows()
+	l.sub("Replay", l.testReplay)
+}
+
+func (l *lab) testShadows() {
 	for _, tt := range []struct {
 		name   string
 		to     []string
@@ -54,22 +85,6 @@ func TestShadow(t *testing.T) {
 	})
 	l.sub("Pickup", l.testShadowPickup)
 	l.sub("DeadResolver", l.testShadowOfADeadResolver)
-	l.sub("Journal", func(t *testing.T) {
-		if _, err := os.Stat(l.path("journal/journal.db")); err == nil {
-			t.Error("there is a journal")
-		}
-	})
-	l.sub("Replay", l.testReplay)
-	l.sub("Enforcement", func(t *testing.T) { // a week later
-		l.stopMilter()
-		l.mode = ""
-		l.startMilter(l.resolver)
-		want := entity{"Content-Type: text/plain\r\n", secret + "\r\n"}
-		if got := l.deliver(t, want, "rsa@good.test"); string(got) != want.String() {
-			t.Errorf("decrypted %q", got)
-		}
-		l.refused(t, "nobody@good.test", 550, smtp.EnhancedCode{5, 7, 5})
-	})
 }
 
 // testReplay: the rules of the log itself change nothing in it, and softer ones
@@ -99,14 +114,15 @@ func (l *lab) testShadow(t *testing.T, result string, each []string, to ...strin
 	visible := slices.DeleteFunc(slices.Clone(to), func(a string) bool { return strings.HasPrefix(a, "rsa2@") })
 	text := "Date: Sat, 28 Nov 2026 09:00:00 +0000\r\nMessage-ID: <shadow@house.test>\r\nX-Blank:  two  \r\n" +
 		mail(entity{"Content-Type: text/plain;\r\n\tcharset=utf-8\r\nContent-Transfer-Encoding: 8bit\r\n", "gr\u00fc\u00dfe, " + secret + "\r\n.\r\n"}, visible...)
+	text = strings.ReplaceAll(text, ",\r\n ", ", ") // Sendmail folds To by itself
 	l.untouched(t, text, to...)
 	l.logged(t, result, each)
 }
 
 var received = regexp.MustCompile(`^Received: [^\r\n]*\r\n(?:[ \t][^\r\n]*\r\n)*$`)
 
-// untouched sends a mail that has all the fields that Postfix would add, and
-// wants it to arrive with nothing but Postfix's trace in front.
+// untouched sends a mail that has all the fields that a mail server would add, and
+// wants it to arrive with nothing but a trace field in front.
 func (l *lab) untouched(t *testing.T, text string, to ...string) {
 	t.Helper()
 	before := len(l.sink.Delivered())
