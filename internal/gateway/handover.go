@@ -38,8 +38,11 @@ type division struct {
 func (m *Mail) divide(asItIs bool) (d division, err error) {
 	has := func(string) bool { return false }
 	if m.known != nil {
-		m.key = m.known.sum()
-		if has, err = m.gateway.Resubmit.Journal.served(m.key); err != nil {
+		journal := m.gateway.Resubmit.Journal
+		if m.key = m.known.sum(); journal.isBusy(m.key) {
+			return d, errBusy
+		}
+		if has, err = journal.served(m.key); err != nil {
 			return d, err
 		}
 	}
@@ -155,17 +158,17 @@ func (d division) removed(pickup bool) []string {
 
 // handOver gives the MTA all the copies, or says why it could not. After an
 // error some may have been taken.
-func (m *Mail) handOver(ctx context.Context, copies []Group) (err error) {
+func (m *Mail) handOver(ctx context.Context, d division) (err error) {
 	switch {
-	case len(copies) == 0:
+	case len(d.copies) == 0:
 		return nil
 	case m.gateway.Shadow:
-		return m.rehearse(ctx, copies)
+		return m.rehearse(ctx, d.copies)
 	}
 	r := m.gateway.Resubmit
 	prepare, cancel := withReserve(ctx)
 	defer cancel()
-	release, err := r.reserve(prepare, len(copies))
+	release, err := r.reserve(prepare, len(d.copies))
 	if err != nil {
 		return err
 	}
@@ -174,7 +177,10 @@ func (m *Mail) handOver(ctx context.Context, copies []Group) (err error) {
 		return err
 	}
 	defer r.Journal.end(m.key)
-	all, err := m.submitAll(prepare, copies)
+	if err := m.overtaken(d); err != nil {
+		return err
+	}
+	all, err := m.submitAll(prepare, d.copies)
 	if err != nil && !m.opened {
 		return errors.Join(err, r.Journal.settle(m.key, nil))
 	}
@@ -183,6 +189,18 @@ func (m *Mail) handOver(ctx context.Context, copies []Group) (err error) {
 	}
 	m.opened, m.committed = true, true
 	return m.commitAll(ctx, all)
+}
+
+// overtaken: while this try waited, another one of the same mail may have given
+// somebody his copy.
+func (m *Mail) overtaken(d division) error {
+	has, err := m.gateway.Resubmit.Journal.served(m.key)
+	for _, g := range append(slices.Clone(d.copies), d.hand) {
+		if served, _ := g.part(has); len(served) > 0 {
+			err = errBusy
+		}
+	}
+	return err
 }
 
 // rehearse makes the copies, as far as nobody sees it.

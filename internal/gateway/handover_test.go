@@ -2,6 +2,9 @@ package gateway
 
 import (
 	"context"
+	"errors"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -22,5 +25,58 @@ func TestAllInCopiesAtTheLimit(t *testing.T) {
 	v := m.End(ctx, "")
 	if v.Reply.Action != Accept || !v.Nobody || len(office.mails()) != 2 {
 		t.Errorf("%s %s, %v, %d copies", codes(v.Reply), v.Reply.Text, v.Trouble, len(office.mails()))
+	}
+}
+
+// A client that has lost patience sends the mail again while its first try is not
+// over: to everybody, and this try waits for the first one's places, or to some. What
+// the first one is handing over the second one must not.
+func TestSameMailAtTheSameTime(t *testing.T) {
+	for _, second := range []string{"rsa@example.net ec@example.net bob@example.org", "bob@example.org", "rsa@example.net bob@example.org"} {
+		t.Run(second, func(t *testing.T) {
+			g, _, _ := newGateway(t)
+			office := splittingGateway(t, g)
+			g.Resubmit.Copies = 2
+			arrived, goOn := make(chan struct{}, 4), make(chan struct{})
+			var once sync.Once
+			office.fails = func(command, argument string) (err error) {
+				if command != "DOT" {
+					return nil
+				}
+				arrived <- struct{}{}
+				<-goOn
+				if argument == "ec@example.net" {
+					once.Do(func() { err = errors.New("no room") })
+				}
+				return err
+			}
+			try := func(to string) Verdict {
+				m := begin(t, g, strings.Fields(to)...)
+				return send(t, m, header("To: rsa@example.net, ec@example.net\nMessage-ID: <1@example.org>"), []byte(greeting))
+			}
+			const everybody = "rsa@example.net ec@example.net bob@example.org"
+			both := make(chan Verdict)
+			go func() { both <- try(everybody) }()
+			<-arrived
+			<-arrived
+			go func() { both <- try(second) }()
+			time.Sleep(200 * time.Millisecond)
+			close(goOn)
+			for range 2 {
+				if v := <-both; codes(v.Reply) != "451 4.3.0" {
+					t.Errorf("%s %v", codes(v.Reply), v.Trouble)
+				}
+			}
+			if v := try(everybody); v.Reply.Action != Accept {
+				t.Errorf("%s %v", codes(v.Reply), v.Trouble)
+			}
+			got := map[string]int{}
+			for _, c := range office.mails() {
+				got[c.to[0]]++
+			}
+			if len(got) != 2 || got["bob@example.org"] != 1 || got["ec@example.net"] != 1 {
+				t.Errorf("%v", got)
+			}
+		})
 	}
 }

@@ -208,6 +208,13 @@ func (j *Journal) enter(mail mailKey) bool {
 	return true
 }
 
+// isBusy says that a mail has begun and not ended.
+func (j *Journal) isBusy(mail mailKey) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.busy[mail]
+}
+
 // end lets the mail begin again.
 func (j *Journal) end(mail mailKey) {
 	j.mu.Lock()

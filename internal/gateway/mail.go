@@ -365,7 +365,7 @@ func (m *Mail) send(ctx context.Context, d division) Verdict {
 	if err != nil {
 		return m.unsent(err, noRoom)
 	}
-	if err := m.handOver(ctx, d.copies); err != nil {
+	if err := m.handOver(ctx, d); err != nil {
 		return m.stuck(err)
 	}
 	return m.accept(d, "encrypted", v)

@@ -66,11 +66,12 @@ func (quiet) Println(...any)        {}
 
 func (o *postOffice) fail(command, argument string) error {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.fails == nil {
+	fails := o.fails
+	o.mu.Unlock()
+	if fails == nil {
 		return nil
 	}
-	return o.fails(command, argument)
+	return fails(command, argument)
 }
 
 func (o *postOffice) NewSession(*smtp.Conn) (smtp.Session, error) { return &desk{office: o}, nil }
