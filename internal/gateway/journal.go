@@ -82,7 +82,8 @@ func (j *Journal) prepare(tx *bolt.Tx) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.CreateBucketIfNotExists(mailsBucket); err != nil {
+	mails, err := tx.CreateBucketIfNotExists(mailsBucket)
+	if err != nil {
 		return err
 	}
 	if j.secret = bytes.Clone(meta.Get(secretKey)); j.secret == nil {
@@ -92,26 +93,27 @@ func (j *Journal) prepare(tx *bolt.Tx) error {
 			return err
 		}
 	}
-	return j.expire(tx)
+	all := int64(0)
+	err = mails.ForEach(func(_, _ []byte) error { all++; return nil })
+	tx.OnCommit(func() { j.mails.Add(all) })
+	return errors.Join(err, j.expire(tx))
 }
 
-// expire drops the mails that nobody will send again, and counts the others.
+// expire drops the mails that nobody will send again. What is done on commit may
+// be done after the next one, so it adds, and sets nothing.
 func (j *Journal) expire(tx *bolt.Tx) error {
 	mails := tx.Bucket(mailsBucket)
 	var old [][]byte
-	left := int64(0)
 	err := mails.ForEach(func(key, entry []byte) error {
 		if j.isOld(entry) {
 			old = append(old, bytes.Clone(key))
-		} else {
-			left++
 		}
 		return nil
 	})
 	for _, key := range old {
 		err = errors.Join(err, mails.Delete(key))
 	}
-	tx.OnCommit(func() { j.mails.Store(left) })
+	tx.OnCommit(func() { j.mails.Add(-int64(len(old))) })
 	return err
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -275,5 +276,35 @@ func TestJournalHasRoomBeforeItIsNeeded(t *testing.T) {
 			t.Fatal(err)
 		}
 		j.end(mail)
+	}
+}
+
+// The number of mails in the journal stays right while old ones are dropped: at 0
+// nobody would look a mail up.
+func TestJournalCounts(t *testing.T) {
+	g, _, _ := newGateway(t)
+	splittingGateway(t, g)
+	j := g.Resubmit.Journal
+	j.db.NoSync = true
+	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(16)) // it takes several at the same time
+	var all sync.WaitGroup
+	for i := range 20 {
+		all.Go(func() {
+			for k := range 200 {
+				var err error
+				if i < 4 {
+					err = j.db.Update(j.expire)
+				} else {
+					err = j.add(mailKey{byte(i), byte(k)}, nil)
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	all.Wait()
+	if n := j.mails.Load(); n != 16*200 {
+		t.Errorf("%d, want %d", n, 16*200)
 	}
 }
