@@ -44,6 +44,7 @@ type lab struct {
 	submit   string // its submission service, host:port
 	milter   *exec.Cmd
 	mode     string // of its settings; empty for the default
+	unbound  *exec.Cmd
 	rules    string // of its settings, before the last one
 	copies   string // where the MTA takes copies back, host:port
 
@@ -140,7 +141,7 @@ func (l *lab) run(name string, args ...string) []byte {
 }
 
 // start starts a server that ends with the test.
-func (l *lab) start(name string, args ...string) {
+func (l *lab) start(name string, args ...string) *exec.Cmd {
 	l.t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = l.dir
@@ -154,6 +155,7 @@ func (l *lab) start(name string, args ...string) {
 		l.t.Fatal(err)
 	}
 	l.t.Cleanup(func() { stop(cmd) })
+	return cmd
 }
 
 // stop asks a process to end, and makes it end.
@@ -211,9 +213,10 @@ func pkcs8(t *testing.T, key crypto.PrivateKey) []byte {
 }
 
 // published returns what `smimea publish` prints for a new person.
-func (l *lab) published(address, kind string) string {
+func (l *lab) published(address, kind string, flags ...string) string {
 	l.t.Helper()
-	return string(l.run(l.bin+"/smimea", "publish", address, l.person(address, kind).cert))
+	args := append([]string{"publish", address, l.person(address, kind).cert}, flags...)
+	return string(l.run(l.bin+"/smimea", args...))
 }
 
 // startDNS signs the zones with ldns, serves them with NSD, and resolves them
@@ -225,7 +228,8 @@ func (l *lab) startDNS() {
 	broken := l.signZone("broken.test.", zoneHead("broken.test.")+l.published("alice@broken.test", "rsa"))
 	l.forge("zones/broken.test.signed")
 	good := l.signZone("good.test.", zoneHead("good.test.")+
-		l.published("rsa@good.test", "rsa")+l.published("rsa2@good.test", "rsa")+l.published("ec@good.test", "ec"))
+		l.published("rsa@good.test", "rsa")+l.published("rsa2@good.test", "rsa")+l.published("ec@good.test", "ec")+
+		l.published("brief@good.test", "rsa", "--ttl", "1"))
 	silent := l.signZone("silent.test.", strings.Replace(zoneHead("silent.test."), "MX 10 ns.test.", "MX 0 .", 1)) // RFC 7505
 	l.write("zones/unsigned.test.signed", zoneHead("unsigned.test.")+l.published("alice@unsigned.test", "rsa"))
 	test := l.signZone("test.", zoneHead("test.")+
@@ -251,7 +255,7 @@ server:
 remote-control:
   control-enable: no
 %s`, authority, l.path("zones"), l.path("zone.list"), l.path("xfrd.state"), l.path("nsd.pid"), zones.String())))
-	l.start("unbound", "-d", "-c", l.write("unbound.conf", fmt.Sprintf(`
+	l.unbound = l.start("unbound", "-d", "-c", l.write("unbound.conf", fmt.Sprintf(`
 server:
   directory: %q
   username: ""
