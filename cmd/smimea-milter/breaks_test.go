@@ -17,6 +17,7 @@ func testBreaks(t *testing.T, m mta) {
 	l.sub("KilledWhileSplitting", l.testKilledWhileSplitting)
 	l.sub("KilledWhileAnswering", l.testKilledWhileAnswering)
 	l.sub("SecondCopyFails", l.testSecondCopyFails)
+	l.sub("Restarts", l.testRestarts)
 	l.sub("FullSpool", l.testFullSpool)
 	l.sub("FullJournal", l.testFullJournal)
 }
