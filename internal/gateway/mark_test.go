@@ -86,6 +86,20 @@ func TestSenderMayDecline(t *testing.T) {
 	}
 }
 
+// An address that names a route is not the one that absence was proven of: it goes
+// to whom the route leads to, whatever the sender wants.
+func TestMarkIsNotForRoutes(t *testing.T) {
+	g := marking(t, "subject: [plain]")
+	for _, to := range []string{"carol%example.com@example.net", "example.com!carol@example.net", `"carol@example.com"@example.net`} {
+		g.Keys.(fakeStore)[to] = keystore.Keys{Outcome: keystore.None}
+		m := g.Begin(Sender{Address: "alice@example.org"})
+		if r := m.Recipient(t.Context(), Rcpt{Address: to}); codes(r) != "550 5.1.3" {
+			t.Errorf("%s: %s %s", to, codes(r), r.Text)
+		}
+		m.Close()
+	}
+}
+
 // The mark goes from every copy, also from those of people who have certificates.
 func TestMarkGoes(t *testing.T) {
 	g := marking(t, "X-Encryption: off")

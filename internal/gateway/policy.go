@@ -33,7 +33,7 @@ func decide(rule Rule, f Finding) Reply {
 		// A source route (RFC 5321, Appendix C). Postfix knows such a recipient by
 		// another name, and would not take him off a mail.
 		return routedAddress(f.Address)
-	case f.Routed && (rule.Action == Never || rule.Action == Prefer):
+	case f.Routed && (rule.Action == Never || rule.Action == Prefer || rule.inClear(f.Outcome)):
 		// The domain that it names need not be the one it goes to.
 		return routedAddress(f.Address)
 	case rule.Action == Never, rule.inClear(f.Outcome):
