@@ -38,9 +38,14 @@ func (p fingerprint) sum() (key mailKey) {
 
 // sendersOwn returns the fields that the mail has had from its sender.
 func sendersOwn(h message.Header, queueID string) message.Header {
-	var own message.Header
-	for i, f := range h {
-		if !isTrace(f) && !isMade(f, h[i+1:], queueID) {
+	var arrived, own message.Header
+	for _, f := range h {
+		if !isTrace(f) {
+			arrived = append(arrived, f)
+		}
+	}
+	for i, f := range arrived {
+		if !isMade(f, arrived[i+1:], queueID) {
 			own = append(own, f)
 		}
 	}
@@ -49,7 +54,8 @@ func sendersOwn(h message.Header, queueID string) message.Header {
 
 // isMade says whether the MTA may have made a Message-ID or a Date, for this try
 // alone. Postfix appends what is missing, in this order: Message-ID, Date, From;
-// or those fields with Resent- in front. Sendmail does not show what it adds.
+// or those fields with Resent- in front. What scanners have put behind them since
+// is not among the fields any more. Sendmail does not show what it adds.
 func isMade(f message.Field, behind message.Header, queueID string) bool {
 	switch {
 	case isField(f, "Message-ID"):
@@ -64,11 +70,13 @@ func isMade(f message.Field, behind message.Header, queueID string) bool {
 func isField(f message.Field, name string) bool { return f.Is(name) || f.Is("Resent-"+name) }
 
 // trace are the fields that are put in on the way: RFC 5322, Section 3.6.7, and
-// what the RFCs 5451, 6376, 7208, 8617 and 9228 have added. Of the fields that
-// begin with "X-" nobody knows; scanners write times and scores there.
+// what the RFCs 5451, 6376, 7208, 8617 and 9228 have added; and those in which
+// OpenDKIM, OpenDMARC and OpenARC write their names and the queue id. Of the fields
+// that begin with "X-" nobody knows; scanners write times and scores there.
 var trace = []string{
 	"received", "return-path", "authentication-results", "dkim-signature", "received-spf",
 	"arc-seal", "arc-message-signature", "arc-authentication-results", "delivered-to",
+	"dkim-filter", "dmarc-filter", "arc-filter",
 }
 
 func isTrace(f message.Field) bool {

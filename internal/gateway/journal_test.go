@@ -231,6 +231,10 @@ func TestFingerprint(t *testing.T) {
 		{"another subject", first, append(append(message.Header{}, first[:2]...), message.Field{Name: "Subject", Value: " y"}), queue, queue, "", "", false},
 		{"resent", append(append(message.Header{}, first...), header("Resent-Message-Id: <1.A1@x>\nResent-Date: 1")...),
 			append(append(message.Header{}, first...), header("Resent-Message-Id: <1.B2@x>\nResent-Date: 2")...), "A1", "B2", "", "", true},
+		{"made by the MTA, and fields of a scanner behind them", append(withMade(first, "A1"), header("X-Spam-Score: 1\nAuthentication-Results: x")...),
+			append(withMade(first, "B2"), header("X-Spam-Score: 2\nAuthentication-Results: y")...), "A1", "B2", "", "", true},
+		{"what milters say of themselves, with the queue id", append(header("DKIM-Filter: OpenDKIM Filter v2.11.0 mail.example.org A1\nDMARC-Filter: A1\nARC-Filter: A1"), first...),
+			append(header("DKIM-Filter: OpenDKIM Filter v2.11.0 mail.example.org B2\nDMARC-Filter: B2\nARC-Filter: B2"), first...), "A1", "B2", "", "", true},
 		{"another ENVID", first, first, queue, queue, "1", "2", false},
 		{"fields that could be the envelope", first, first, queue, queue, "", "x", false},
 	} {
