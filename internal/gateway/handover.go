@@ -157,13 +157,15 @@ func (d division) removed(pickup bool) []string {
 }
 
 // handOver gives the MTA all the copies, or says why it could not. After an
-// error some may have been taken.
-func (m *Mail) handOver(ctx context.Context, d division) (err error) {
+// error some may have been taken. It has the mail in hand sealed when the copies
+// stand before their dots: their shares of the memory are given back by then, and
+// a mail that had one and waited for another could wait for others that do so.
+func (m *Mail) handOver(ctx context.Context, d division, seal func(context.Context) error) error {
 	switch {
 	case len(d.copies) == 0:
-		return nil
+		return seal(ctx)
 	case m.gateway.Shadow:
-		return m.rehearse(ctx, d.copies)
+		return m.rehearse(ctx, d.copies, seal)
 	}
 	r := m.gateway.Resubmit
 	prepare, cancel := withReserve(ctx)
@@ -180,7 +182,7 @@ func (m *Mail) handOver(ctx context.Context, d division) (err error) {
 	if err := m.overtaken(d); err != nil {
 		return err
 	}
-	all, err := m.submitAll(prepare, d.copies)
+	all, err := m.submitAll(prepare, d, seal)
 	if err != nil && !m.opened {
 		return errors.Join(err, r.Journal.settle(m.key, nil))
 	}
@@ -204,13 +206,13 @@ func (m *Mail) overtaken(d division) error {
 }
 
 // rehearse makes the copies, as far as nobody sees it.
-func (m *Mail) rehearse(ctx context.Context, copies []Group) error {
+func (m *Mail) rehearse(ctx context.Context, copies []Group, seal func(context.Context) error) error {
 	for _, to := range copies {
 		if err := errors.Join(ctx.Err(), m.writeCopy(ctx, io.Discard, to)); err != nil {
 			return err
 		}
 	}
-	return nil
+	return seal(ctx)
 }
 
 // withReserve keeps time for the dots: once the first has been sent it is too
@@ -223,8 +225,9 @@ func withReserve(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithDeadline(ctx, deadline.Add(-min(commitTime, time.Until(deadline)/4)))
 }
 
-// submitAll takes every copy as far as the dot, or none.
-func (m *Mail) submitAll(ctx context.Context, copies []Group) (all []*submission, err error) {
+// submitAll takes every copy as far as the dot, or none, and seals the mail in hand.
+// An MTA for which that will be too long has to say so by then.
+func (m *Mail) submitAll(ctx context.Context, d division, seal func(context.Context) error) (all []*submission, err error) {
 	defer func() {
 		if err != nil {
 			for _, s := range all {
@@ -236,15 +239,18 @@ func (m *Mail) submitAll(ctx context.Context, copies []Group) (all []*submission
 	if err != nil {
 		return nil, err
 	}
-	for _, to := range copies {
-		e.options.Size = m.copySize(to)
+	for _, to := range d.copies {
+		e.options.Size = max(m.copySize(to), m.copySize(d.hand))
 		s, err := m.gateway.Resubmit.submit(ctx, e, to, func(w io.Writer) error { return m.writeCopy(ctx, w, to) })
 		if err != nil {
 			return all, err
 		}
 		all = append(all, s)
 	}
-	return all, nil
+	if err := seal(ctx); err != nil {
+		return all, err
+	}
+	return all, ctx.Err() // which has closed their connections
 }
 
 // copySize is about how long a copy will be, so that an MTA for which it is too
@@ -252,7 +258,7 @@ func (m *Mail) submitAll(ctx context.Context, copies []Group) (all []*submission
 func (m *Mail) copySize(to Group) int64 {
 	const perCertificate = 600 // octets of an envelope
 	size := m.content.size
-	if !to.plain() {
+	if len(to) > 0 && !to.plain() {
 		size = (size + int64(len(to.certs())+1)*perCertificate) * 4 / 3 * 78 / 76
 	}
 	return int64(m.octets) + size

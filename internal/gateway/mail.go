@@ -360,12 +360,16 @@ func (m *Mail) sent(to Group, how string, copy int) {
 }
 
 // send is the verdict on a mail that was encrypted.
-func (m *Mail) send(ctx context.Context, d division) Verdict {
-	v, err := m.sealed(ctx, d.hand)
-	if err != nil {
-		return m.unsent(err, noRoom)
-	}
-	if err := m.handOver(ctx, d); err != nil {
+func (m *Mail) send(ctx context.Context, d division) (v Verdict) {
+	var unsealed error
+	err := m.handOver(ctx, d, func(ctx context.Context) error {
+		v, unsealed = m.sealed(ctx, d.hand)
+		return unsealed
+	})
+	switch {
+	case unsealed != nil:
+		return m.unsent(unsealed, noRoom)
+	case err != nil:
 		return m.stuck(err)
 	}
 	return m.accept(d, "encrypted", v)

@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -269,6 +270,27 @@ func checkCopy(t *testing.T, c posted, people ...person) {
 	}
 	if got := openWith(t, strings.NewReader(body), people...); got != "Content-Type: text/plain\r\n\r\n"+greeting {
 		t.Errorf("%q", got)
+	}
+}
+
+// The mail in hand gets longer when it is encrypted. An MTA that has no room for it
+// is asked before the first copy has left, even if that is shorter.
+func TestSizeOfTheMailInHand(t *testing.T) {
+	g, _, _ := newGateway(t)
+	office := splittingGateway(t, g)
+	m := begin(t, g, "rsa@example.net", "bob@example.org")
+	body := bytes.Repeat([]byte(greeting), 10_000)
+	v := send(t, m, header("To: rsa@example.net, bob@example.org"), body)
+	mails := office.mails()
+	if v.Reply.Action != Accept || len(mails) != 1 {
+		t.Fatalf("%v %v, %d copies", codes(v.Reply), v.Trouble, len(mails))
+	}
+	inHand, err := io.ReadAll(v.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if said := mails[0].options.Size; said < int64(len(inHand)) || said > int64(len(inHand))*11/10 {
+		t.Errorf("SIZE=%d, and the mail in hand has %d octets", said, len(inHand))
 	}
 }
 
@@ -531,6 +553,28 @@ func TestSplitAuthenticated(t *testing.T) {
 	m.Close()
 	if !g.shared.free.TryAcquire(g.shared.size) {
 		t.Error("memory was not given back")
+	}
+}
+
+// A mail has one share of the memory at a time, however many copies it takes: who
+// held one and waited for another could wait for ever, and others with him.
+func TestSplitAuthenticatedTakesOneShare(t *testing.T) {
+	g, p := gcmGateway(t, "rsa")
+	other := able(t, "ec", "gcm")
+	g.Keys.(fakeStore)["other@example.net"] = found(other.to)
+	g.Memory, g.Wait = 150_000, 100*time.Millisecond
+	office := splittingGateway(t, g)
+	m := begin(t, g, p.address, "other@example.net")
+	body := bytes.Repeat([]byte(greeting), 100_000/len(greeting))
+	v := send(t, m, header("To: other@example.net, "+p.address), body)
+	if v.Reply.Action != Accept {
+		t.Fatal(codes(v.Reply), v.Reply.Text, v.Trouble)
+	}
+	if got := openWith(t, v.Body, p, other); got != "\r\n"+string(body) {
+		t.Errorf("in hand: %d octets", len(got))
+	}
+	if len(office.mails()) != 1 {
+		t.Errorf("%d copies", len(office.mails()))
 	}
 }
 
