@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -41,24 +42,37 @@ func newEnvelope(from Sender) (envelope, error) {
 
 // rcptOptions reads the parameters of RCPT: NOTIFY and ORCPT (RFC 3461, Sections
 // 4.1 and 4.2).
-func rcptOptions(options string) (*smtp.RcptOptions, error) {
+func rcptOptions(options string) *smtp.RcptOptions {
 	var o smtp.RcptOptions
 	for _, p := range parameters(options) {
 		switch p.name {
 		case "NOTIFY":
 			for word := range strings.SplitSeq(strings.ToUpper(p.value), ",") {
-				o.Notify = append(o.Notify, smtp.DSNNotify(word))
+				if notify := smtp.DSNNotify(word); !slices.Contains(o.Notify, notify) {
+					o.Notify = append(o.Notify, notify)
+				}
 			}
 		case "ORCPT":
-			kind, text, _ := strings.Cut(p.value, ";")
-			original, err := fromXtext(text)
-			if err != nil {
-				return nil, fmt.Errorf("ORCPT: %w", err)
-			}
-			o.OriginalRecipient, o.OriginalRecipientType = original, smtp.DSNAddressType(strings.ToUpper(kind))
+			o.OriginalRecipient, o.OriginalRecipientType = originalRecipient(p.value)
 		}
 	}
-	return &o, nil
+	return &o
+}
+
+// originalRecipient reads an ORCPT. It is for people who read a bounce, so that of
+// one that the library cannot pass on, of type X400 say, the copy has none: MTAs
+// take it, and would be asked for ever to take the mail.
+func originalRecipient(value string) (address string, kind smtp.DSNAddressType) {
+	word, text, _ := strings.Cut(value, ";")
+	switch kind = smtp.DSNAddressType(strings.ToUpper(word)); kind {
+	case smtp.DSNAddressTypeRFC822:
+		if address, err := fromXtext(text); err == nil && isPrintable(address) {
+			return address, kind
+		}
+	case smtp.DSNAddressTypeUTF8:
+		return text, kind // as it is: the library writes anew what has to be (RFC 6533, Section 3)
+	}
+	return "", ""
 }
 
 // A parameter is one of MAIL or RCPT. Its name is in upper case.

@@ -116,11 +116,7 @@ func (s *submission) write(e envelope, message func(io.Writer) error) error {
 		return fmt.Errorf("MAIL: %w", err)
 	}
 	for _, to := range s.to {
-		options, err := rcptOptions(to.options)
-		if err != nil {
-			return err
-		}
-		if err := s.client.Rcpt(to.address, options); err != nil {
+		if err := s.client.Rcpt(to.address, rcptOptions(to.options)); err != nil {
 			return fmt.Errorf("RCPT %s: %w", shown(to.address), err)
 		}
 	}

@@ -316,6 +316,36 @@ func TestCopiesHaveTheEnvelope(t *testing.T) {
 	}
 }
 
+// MTAs take original recipients that the library does not. They are no reason to
+// keep a copy back.
+func TestOriginalRecipients(t *testing.T) {
+	for _, test := range []struct{ options, want string }{
+		{"ORCPT=rfc822;Bob+2Bx@example.com", "RFC822 Bob+x@example.com"},
+		{`ORCPT=utf-8;\x{E9}t\x{2B}x@example.com`, "UTF-8 ét+x@example.com"},
+		{"ORCPT=utf-8;é+x@example.com", "UTF-8 é+x@example.com"},
+		{"ORCPT=x400;/S=bob/C=de/", " "},
+		{"ORCPT=rfc822;J+FCrgen@example.com", " "},
+		{"ORCPT=rfc822;bob+x@example.com", " "},
+		{"NOTIFY=FAILURE,failure", " "},
+	} {
+		g, _, _ := newGateway(t)
+		office := splittingGateway(t, g)
+		m := g.Begin(Sender{Address: "alice@example.org"})
+		m.Recipient(t.Context(), Rcpt{Address: "rsa@example.net"})
+		m.Recipient(t.Context(), Rcpt{Address: "bob@example.org", Options: test.options})
+		v := send(t, m, header("To: rsa@example.net"), []byte(greeting))
+		m.Close()
+		mails := office.mails()
+		if v.Reply.Action != Accept || len(mails) != 1 {
+			t.Errorf("%s: %v %v, %d copies", test.options, codes(v.Reply), v.Trouble, len(mails))
+			continue
+		}
+		if r := mails[0].rcpt[0]; string(r.OriginalRecipientType)+" "+r.OriginalRecipient != test.want {
+			t.Errorf("%s: %q %q, want %q", test.options, r.OriginalRecipientType, r.OriginalRecipient, test.want)
+		}
+	}
+}
+
 // Whatever fails before the first dot leaves nothing behind; what fails later is
 // mended by the next try, and nobody gets the mail twice.
 func TestHandOverFails(t *testing.T) {
