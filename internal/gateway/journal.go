@@ -169,13 +169,16 @@ var errBusy = errors.New("the same mail is being handed over just now")
 // be written to is known of in time. Who is in there already stays. Until end
 // the mail cannot begin again.
 func (j *Journal) begin(mail mailKey) error {
+	if err := j.clean(); err != nil {
+		return err
+	}
 	if j.mails.Load() >= maxMails {
 		return fmt.Errorf("the journal is full: %d mails failed in the last days", maxMails)
 	}
 	if !j.enter(mail) {
 		return errBusy
 	}
-	err := errors.Join(j.clean(), j.makeRoom(), j.add(mail, nil))
+	err := errors.Join(j.makeRoom(), j.add(mail, nil))
 	if err != nil {
 		j.end(mail)
 	}

@@ -134,6 +134,24 @@ func TestJournalForgets(t *testing.T) {
 	}
 }
 
+// A full journal takes mails again when old ones have run out.
+func TestJournalIsNoLongerFull(t *testing.T) {
+	j := openJournal(t, filepath.Join(t.TempDir(), "journal.db"))
+	now := time.Now()
+	j.now = func() time.Time { return now }
+	if err := j.begin(mailKey{1}); err != nil {
+		t.Fatal(err)
+	}
+	j.mails.Add(maxMails - 1) // as if there were so many
+	if err := j.begin(mailKey{2}); err == nil {
+		t.Error("a full journal takes one more")
+	}
+	now = now.Add(keepFor + time.Minute)
+	if err := j.begin(mailKey{2}); err != nil {
+		t.Error(err)
+	}
+}
+
 // While a mail is being handed over, the same mail must wait.
 func TestJournalIsBusy(t *testing.T) {
 	j := openJournal(t, filepath.Join(t.TempDir(), "journal.db"))
