@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"runtime/debug"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -57,7 +58,15 @@ var (
 
 // OpenJournal opens the journal in a file, or makes one. Only one process can
 // have it open.
-func OpenJournal(path string) (*Journal, error) {
+func OpenJournal(path string) (j *Journal, err error) {
+	// bbolt trusts its file: a page that is no page is a panic, and one that is not
+	// there a fault in the memory that the file is mapped to.
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() {
+		if damage := recover(); damage != nil {
+			j, err = nil, fmt.Errorf("journal %s is damaged (%v): move it away and start again; mails that failed in the last days may then come twice", path, damage)
+		}
+	}()
 	db, err := bolt.Open(path, 0o600, &bolt.Options{Timeout: 5 * time.Second})
 	if errors.Is(err, boltErrors.ErrTimeout) {
 		return nil, fmt.Errorf("journal %s: another process has it open", path)
@@ -66,7 +75,7 @@ func OpenJournal(path string) (*Journal, error) {
 		return nil, fmt.Errorf("journal %s: %w", path, err)
 	}
 	db.MaxBatchDelay = time.Millisecond
-	j := &Journal{db: db, now: time.Now, busy: make(map[mailKey]bool)}
+	j = &Journal{db: db, now: time.Now, busy: make(map[mailKey]bool)}
 	if err := db.Update(j.prepare); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("journal %s: %w", path, err)

@@ -1,6 +1,7 @@
 package gateway
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -204,6 +205,47 @@ func TestJournalCannotBeOpened(t *testing.T) {
 	}
 	if _, err := OpenJournal(rubbish); err == nil {
 		t.Error("rubbish was opened")
+	}
+}
+
+// A damaged file is an error that says what to do, whatever is damaged in it.
+func TestJournalIsDamaged(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "journal.db")
+	j := openJournal(t, path)
+	for i := range 200 {
+		if err := j.begin(mailKey{byte(i)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := j.Close(); err != nil {
+		t.Fatal(err)
+	}
+	good, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	const page = 4096
+	told := 0
+	open := func(name string, content []byte) {
+		path := filepath.Join(dir, name)
+		if err := os.WriteFile(path, content, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if j, err := OpenJournal(path); err == nil {
+			j.Close()
+		} else if strings.Contains(err.Error(), "move it away") {
+			told++
+		}
+	}
+	for at := 0; at < len(good); at += page {
+		bad := bytes.Clone(good)
+		clear(bad[at : at+page])
+		open(fmt.Sprintf("page-%d", at/page), bad)
+		open(fmt.Sprintf("cut-%d", at/page), good[:at])
+	}
+	if told == 0 {
+		t.Error("nobody was told what to do")
 	}
 }
 
