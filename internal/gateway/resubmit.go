@@ -135,8 +135,13 @@ func (s *submission) commit(ctx context.Context) error {
 	return s.data.Close()
 }
 
+// goodbye is how long the MTA's answer to QUIT is waited for: the mail's own MTA waits
+// meanwhile.
+const goodbye = 2 * time.Second
+
 // leave ends the session in good order.
 func (s *submission) leave() {
+	s.client.CommandTimeout = goodbye
 	s.client.Quit()
 	s.abort()
 }

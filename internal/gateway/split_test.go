@@ -461,6 +461,36 @@ func TestHandOverIsCutAnywhere(t *testing.T) {
 	}
 }
 
+// A listener that takes the copy and has no answer to QUIT keeps the mail waiting for a
+// moment, and not until its time is up.
+func TestNoAnswerToQuit(t *testing.T) {
+	g, _, _ := newGateway(t)
+	office := splittingGateway(t, g)
+	g.Resubmit.dial = func(ctx context.Context) (net.Conn, error) {
+		conn, err := office.open(ctx)
+		return withoutQuit{conn}, err
+	}
+	m := begin(t, g, "rsa@example.net", "bob@example.org")
+	began := time.Now()
+	v := send(t, m, header("To: rsa@example.net"), []byte(greeting))
+	if v.Reply.Action != Accept || len(office.mails()) != 1 {
+		t.Errorf("%s %v, %d copies", codes(v.Reply), v.Trouble, len(office.mails()))
+	}
+	if took := time.Since(began); took > 3*goodbye {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// withoutQuit loses that command.
+type withoutQuit struct{ net.Conn }
+
+func (c withoutQuit) Write(p []byte) (int, error) {
+	if string(p) == "QUIT\r\n" {
+		return len(p), nil
+	}
+	return c.Conn.Write(p)
+}
+
 // An honest second sending of the same mail is a mail of its own.
 func TestSecondSending(t *testing.T) {
 	g, _, _ := newGateway(t)
