@@ -39,7 +39,7 @@ func (m *Mail) divide(asItIs bool) (d division, err error) {
 	has := func(string) bool { return false }
 	if m.known != nil {
 		journal := m.gateway.Resubmit.Journal
-		if m.key = m.known.sum(); journal.isBusy(m.key) {
+		if m.key = m.known.sum(); journal.isBusy(m.key, m.to) {
 			return d, errBusy
 		}
 		if has, err = journal.served(m.key); err != nil {
@@ -175,11 +175,12 @@ func (m *Mail) handOver(ctx context.Context, d division, seal func(context.Conte
 		return err
 	}
 	defer release()
-	if err := r.Journal.begin(m.key); err != nil {
+	to := slices.Concat(d.copies...)
+	if err := r.Journal.begin(m.key, to); err != nil {
 		return err
 	}
-	defer r.Journal.end(m.key)
-	if err := m.overtaken(d); err != nil {
+	defer r.Journal.end(m.key, to)
+	if err := r.Journal.unserved(m.key, d.hand); err != nil {
 		return err
 	}
 	all, err := m.submitAll(prepare, d, seal)
@@ -191,18 +192,6 @@ func (m *Mail) handOver(ctx context.Context, d division, seal func(context.Conte
 	}
 	m.opened, m.committed = true, true
 	return m.commitAll(ctx, all)
-}
-
-// overtaken: while this try waited, another one of the same mail may have given
-// somebody his copy.
-func (m *Mail) overtaken(d division) error {
-	has, err := m.gateway.Resubmit.Journal.served(m.key)
-	for _, g := range append(slices.Clone(d.copies), d.hand) {
-		if served, _ := g.part(has); len(served) > 0 {
-			err = errBusy
-		}
-	}
-	return err
 }
 
 // rehearse makes the copies, as far as nobody sees it.

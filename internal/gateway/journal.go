@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -33,9 +34,9 @@ type Journal struct {
 	mails  atomic.Int64 // in it
 	now    func() time.Time
 
-	mu      sync.Mutex // guards what follows
-	busy    map[mailKey]bool
-	cleaned time.Time // when old entries were dropped
+	mu      sync.Mutex      // guards what follows
+	busy    map[string]bool // people who are just being given a copy
+	cleaned time.Time       // when old entries were dropped
 }
 
 const (
@@ -75,7 +76,7 @@ func OpenJournal(path string) (j *Journal, err error) {
 		return nil, fmt.Errorf("journal %s: %w", path, err)
 	}
 	db.MaxBatchDelay = time.Millisecond
-	j = &Journal{db: db, now: time.Now, busy: make(map[mailKey]bool)}
+	j = &Journal{db: db, now: time.Now, busy: make(map[string]bool)}
 	if err := db.Update(j.prepare); err != nil {
 		db.Close()
 		return nil, fmt.Errorf("journal %s: %w", path, err)
@@ -171,25 +172,36 @@ func (j *Journal) person(mail mailKey, address string) []byte {
 	return mac.Sum(nil)[:personSize]
 }
 
+func (j *Journal) people(mail mailKey, to Group) (all [][]byte) {
+	for _, r := range to {
+		all = append(all, j.person(mail, r.address))
+	}
+	return all
+}
+
 // errBusy is for a sender who has lost patience with the first try.
 var errBusy = errors.New("the same mail is being handed over just now")
 
 // begin enters a mail, before anybody gets a copy, so that a journal that cannot
 // be written to is known of in time. Who is in there already stays. Until end
-// the mail cannot begin again.
-func (j *Journal) begin(mail mailKey) error {
+// nobody of these can be given a copy of the mail by another try; others can: a mail
+// server that splits a long list of recipients sends the parts at the same time.
+func (j *Journal) begin(mail mailKey, to Group) error {
 	if err := j.clean(); err != nil {
 		return err
 	}
 	if j.mails.Load() >= maxMails {
 		return fmt.Errorf("the journal is full: %d mails failed in the last days", maxMails)
 	}
-	if !j.enter(mail) {
+	if !j.enter(mail, to) {
 		return errBusy
 	}
 	err := errors.Join(j.makeRoom(), j.add(mail, nil))
+	if err == nil {
+		err = j.unserved(mail, to)
+	}
 	if err != nil {
-		j.end(mail)
+		j.end(mail, to)
 	}
 	return err
 }
@@ -212,28 +224,47 @@ func (j *Journal) makeRoom() error {
 	})
 }
 
-func (j *Journal) enter(mail mailKey) bool {
+func (j *Journal) enter(mail mailKey, to Group) bool {
+	all := j.people(mail, to)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.busy[mail] {
-		return false
+	for _, person := range all {
+		if j.busy[string(person)] {
+			return false
+		}
 	}
-	j.busy[mail] = true
+	for _, person := range all {
+		j.busy[string(person)] = true
+	}
 	return true
 }
 
-// isBusy says that a mail has begun and not ended.
-func (j *Journal) isBusy(mail mailKey) bool {
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return j.busy[mail]
+// unserved: another try may have ended since this one has asked who has got his
+// copy.
+func (j *Journal) unserved(mail mailKey, to Group) error {
+	has, err := j.served(mail)
+	if err == nil && slices.ContainsFunc(to, func(r recipient) bool { return has(r.address) }) {
+		return errBusy
+	}
+	return err
 }
 
-// end lets the mail begin again.
-func (j *Journal) end(mail mailKey) {
+// isBusy says that one of these is being given a copy by another try.
+func (j *Journal) isBusy(mail mailKey, to Group) bool {
+	all := j.people(mail, to)
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	delete(j.busy, mail)
+	return slices.ContainsFunc(all, func(person []byte) bool { return j.busy[string(person)] })
+}
+
+// end lets them be given one again.
+func (j *Journal) end(mail mailKey, to Group) {
+	all := j.people(mail, to)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, person := range all {
+		delete(j.busy, string(person))
+	}
 }
 
 // clean drops old entries, now and then.
@@ -253,11 +284,7 @@ func (j *Journal) clean() error {
 // note writes down that these have got their copy. It returns when that is on
 // the disk.
 func (j *Journal) note(mail mailKey, to Group) error {
-	var people []byte
-	for _, r := range to {
-		people = append(people, j.person(mail, r.address)...)
-	}
-	return j.add(mail, people)
+	return j.add(mail, slices.Concat(j.people(mail, to)...))
 }
 
 func (j *Journal) add(mail mailKey, people []byte) error {

@@ -285,7 +285,7 @@ func (j *Journal) readOnly() (*Journal, error) {
 	if err != nil {
 		return nil, err
 	}
-	full := &Journal{db: db, secret: j.secret, now: j.now, busy: map[mailKey]bool{}}
+	full := &Journal{db: db, secret: j.secret, now: j.now, busy: map[string]bool{}}
 	full.mails.Store(j.mails.Load())
 	return full, nil
 }

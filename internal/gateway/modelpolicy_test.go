@@ -50,6 +50,8 @@ func (c *modelCase) fate(r *modelRcpt, f modelFinding) modelFate {
 		fate.reply, fate.plain = ok250, true
 	case f.outcome == keystore.None && is(Prefer):
 		fate.reply, fate.plain = ok250, true
+	case f.outcome == keystore.None && rule.Mark != (Mark{}) && r.spelling == isRouted:
+		fate.reply = "550 5.1.3"
 	case f.outcome == keystore.None && rule.Mark != (Mark{}):
 		fate.reply, fate.plain, fate.marked = ok250, true, &rule.Mark
 	case f.outcome == keystore.Found && len(f.certs) == 0:

@@ -461,6 +461,33 @@ func TestHandOverIsCutAnywhere(t *testing.T) {
 	}
 }
 
+// A mail server that may name so many recipients at a time sends a mail to many in
+// parts, which are the same but for whom they are for.
+func TestPartsAtTheSameTime(t *testing.T) {
+	g, _, _ := newGateway(t)
+	office := splittingGateway(t, g)
+	part := func(to ...string) Verdict {
+		m := begin(t, g, to...)
+		v := send(t, m, header("To: everybody:;\nMessage-ID: <1@example.org>"), []byte(greeting))
+		if err := m.Accepted(); err != nil {
+			t.Error(err)
+		}
+		return v
+	}
+	var second Verdict
+	g.Resubmit.dial = func(ctx context.Context) (net.Conn, error) {
+		g.Resubmit.dial = office.open
+		second = part("ec@example.net", "carol@example.org")
+		return office.open(ctx)
+	}
+	if v := part("rsa@example.net", "bob@example.org"); v.Reply.Action != Accept || second.Reply.Action != Accept {
+		t.Errorf("%s %v, %s %v", codes(v.Reply), v.Trouble, codes(second.Reply), second.Trouble)
+	}
+	if n := len(office.mails()); n != 2 || !g.Resubmit.Journal.empty() {
+		t.Errorf("%d copies, journal empty: %v", n, g.Resubmit.Journal.empty())
+	}
+}
+
 // A listener that takes the copy and has no answer to QUIT keeps the mail waiting for a
 // moment, and not until its time is up.
 func TestNoAnswerToQuit(t *testing.T) {
