@@ -130,7 +130,8 @@ type Verdict struct {
 
 	// Fault is a mistake of the gateway itself that has come to light, and Trouble
 	// what keeps it from handing over copies; both are for the postmaster. The
-	// mail is deferred.
+	// mail is deferred, unless the trouble is with the journal alone and the copies
+	// are out.
 	Fault   error
 	Trouble error
 }

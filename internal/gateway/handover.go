@@ -253,27 +253,32 @@ func (m *Mail) copySize(to Group) int64 {
 	return int64(m.octets) + size
 }
 
-// commitAll sends the dots, and notes who has got his copy.
+// commitAll sends the dots, and notes who has got his copy. If that cannot be noted
+// it is no reason to defer the mail: it would come again, and nobody would know.
 func (m *Mail) commitAll(ctx context.Context, all []*submission) error {
-	failed := make([]error, len(all))
+	failed, unnoted := make([]error, len(all)), make([]error, len(all))
 	var wait sync.WaitGroup
 	for i, s := range all {
-		wait.Go(func() { failed[i] = m.commit(ctx, s) })
+		wait.Go(func() { failed[i], unnoted[i] = m.commit(ctx, s) })
 	}
 	wait.Wait()
-	return errors.Join(failed...)
+	m.unnoted = errors.Join(unnoted...)
+	if err := errors.Join(failed...); err != nil {
+		return errors.Join(err, m.unnoted)
+	}
+	return nil
 }
 
 // commit waits for the disk before it goes on, so that only a crash between the
 // MTA's answer and this note can give somebody a second copy.
-func (m *Mail) commit(ctx context.Context, s *submission) error {
+func (m *Mail) commit(ctx context.Context, s *submission) (failed, unnoted error) {
 	if err := s.commit(ctx); err != nil {
 		s.abort()
-		return err
+		return err, nil
 	}
-	err := m.gateway.Resubmit.Journal.note(m.key, s.to)
+	unnoted = m.gateway.Resubmit.Journal.note(m.key, s.to)
 	s.leave()
-	return err
+	return nil, unnoted
 }
 
 // Accepted is called when the MTA has gone on after a verdict that accepts, so

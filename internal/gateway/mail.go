@@ -46,6 +46,8 @@ type Mail struct {
 	opened bool    // it is
 
 	committed bool // dots were sent, so that somebody may have his copy
+	// unnoted is why copies that have left are not in the journal.
+	unnoted error
 
 	// refusal is the reply, unless the mail turns out to be encrypted already.
 	refusal *Reply
@@ -372,6 +374,7 @@ func (m *Mail) send(ctx context.Context, d division) (v Verdict) {
 	case err != nil:
 		return m.stuck(err)
 	}
+	v.Trouble = m.unnoted
 	return m.accept(d, "encrypted", v)
 }
 

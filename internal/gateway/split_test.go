@@ -461,6 +461,25 @@ func TestHandOverIsCutAnywhere(t *testing.T) {
 	}
 }
 
+// When the copies are out and the journal cannot say so any more, as on a full disk,
+// the mail goes on: were it deferred, it would come again, and everybody would get a
+// second copy.
+func TestJournalFailsBehindTheDots(t *testing.T) {
+	g, _, _ := newGateway(t)
+	office := splittingGateway(t, g)
+	office.fails = func(command, _ string) error {
+		if command == "DOT" {
+			g.Resubmit.Journal.Close()
+		}
+		return nil
+	}
+	m := begin(t, g, "rsa@example.net", "bob@example.org")
+	v := send(t, m, header("To: rsa@example.net"), []byte(greeting))
+	if v.Reply.Action != Accept || v.Trouble == nil || !v.Encrypted || len(office.mails()) != 1 {
+		t.Errorf("%s %v, %d copies", codes(v.Reply), v.Trouble, len(office.mails()))
+	}
+}
+
 // A mail server that may name so many recipients at a time sends a mail to many in
 // parts, which are the same but for whom they are for.
 func TestPartsAtTheSameTime(t *testing.T) {
