@@ -78,10 +78,11 @@ func (e edit) cut(f message.Field) (value string, ok bool) {
 // of a name are dealt with together.
 func (e edit) touches(f message.Field) bool { return slices.Contains(e.touched, lower(f.Name)) }
 
-// rest is what stays of a field; nothing of one that was but a mark.
+// rest is what stays of a field; nothing of one that was but a mark, or empty: a
+// milter cannot write a field without a value.
 func (e edit) rest(f message.Field) message.Header {
-	value, ok := e.cut(f)
-	if ok && strings.TrimSpace(value) == "" {
+	value, _ := e.cut(f)
+	if strings.TrimSpace(value) == "" {
 		return nil
 	}
 	return message.Header{{Name: f.Name, Value: value}}

@@ -123,6 +123,20 @@ func TestMarkGoes(t *testing.T) {
 	}
 }
 
+// A milter cannot give a field no value: that deletes it. So one that stands empty
+// beside a mark goes with it.
+func TestEmptyFieldBesideAMark(t *testing.T) {
+	g := marking(t, "subject: [plain]")
+	m := begin(t, g, "none@example.net")
+	v := send(t, m, header("To: none@example.net\nSubject:\nSubject: [plain]\nsubject: [plain] x"), []byte(greeting))
+	if v.Reply.Action != Accept || len(v.Replaces) != 3 {
+		t.Fatalf("%s %s, %q", codes(v.Reply), v.Reply.Text, v.Replaces)
+	}
+	if len(v.Header) != 1 || v.Header[0] != (message.Field{Name: "subject", Value: " x"}) {
+		t.Errorf("%q", v.Header)
+	}
+}
+
 // Under prefer a mail goes in clear where there is proven to be no certificate.
 func TestPrefer(t *testing.T) {
 	g, _, _ := newGateway(t)
