@@ -146,19 +146,31 @@ func TestRefusedIsNotAccepted(t *testing.T) {
 }
 
 // What comes back by the listener for copies is not judged again. Its name is the
-// MTA's to give.
+// MTA's to give, and where it has given it to a listener for all the world that helps
+// nobody from outside.
 func TestCopiesPass(t *testing.T) {
-	h := serve(t, &Server{}, nil)
-	s := h.dial()
-	if err := s.Macros(mta.CodeConn, "{daemon_name}", ResubmitDaemon); err != nil {
-		t.Fatal(err)
+	for _, tt := range []struct {
+		address string
+		family  mta.ProtoFamily
+		passes  bool
+	}{
+		{"127.0.0.1", mta.FamilyInet, true},
+		{"::1", mta.FamilyInet6, true},
+		{"192.0.2.1", mta.FamilyInet, false},
+	} {
+		h := serve(t, &Server{}, nil)
+		s := h.dial()
+		if err := s.Macros(mta.CodeConn, "{daemon_name}", ResubmitDaemon); err != nil {
+			t.Fatal(err)
+		}
+		want(t, "connect")(s.Conn("localhost", tt.family, 4711, tt.address))
+		act, err := s.Mail("alice@example.org", nil)
+		if err != nil || (act.Code == mta.ActAccept) != tt.passes {
+			t.Errorf("%s: %v, %v", tt.address, act, err)
+		}
+		if heard := len(h.mails) > 0; heard == tt.passes || strings.Contains(h.log.String(), `"msg":"mail"`) {
+			t.Errorf("%s: the gateway heard of it: %v", tt.address, heard)
+		}
+		h.good()
 	}
-	want(t, "connect")(s.Conn("localhost", mta.FamilyInet, 4711, "127.0.0.1"))
-	if act, err := s.Mail("alice@example.org", nil); err != nil || act.Code != mta.ActAccept {
-		t.Errorf("%v, %v", act, err)
-	}
-	if len(h.mails) != 0 || strings.Contains(h.log.String(), `"msg":"mail"`) {
-		t.Error("the gateway heard of it")
-	}
-	h.good()
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/netip"
 	"runtime/debug"
 	"strings"
 	"sync"
@@ -36,6 +37,7 @@ type session struct {
 	server *Server
 	client string       // name and address of the MTA's client, for the log
 	pickup bool         // see gateway.Sender
+	near   bool         // the client is on the MTA's own machine
 	tx     *transaction // nil between mails
 
 	// accepted is the last mail, if the MTA was told that it is accepted and has
@@ -82,7 +84,7 @@ func (s *session) NewConnection(dj.Modifier) (err error) {
 	defer s.caught("new connection", &err)
 	s.goesOn()
 	s.abandon()
-	s.client, s.pickup = "", false
+	s.client, s.pickup, s.near = "", false, false
 	return nil
 }
 
@@ -98,6 +100,8 @@ func (s *session) Connect(host, _ string, port uint16, addr string, _ dj.Modifie
 	}
 	s.client = host + "[" + addr + "]"
 	s.pickup = port == 0 && (host == "localhost" || addr == "127.0.0.1" || addr == "::1")
+	ip, err := netip.ParseAddr(addr)
+	s.near = err == nil && ip.Unmap().IsLoopback()
 	return dj.RespContinue, nil
 }
 
@@ -108,7 +112,7 @@ func (s *session) MailFrom(from, options string, m dj.Modifier) (resp *dj.Respon
 	defer s.caught("mail", &err)
 	s.goesOn()
 	s.abandon()
-	if m.Get(dj.MacroDaemonName) == ResubmitDaemon {
+	if s.near && m.Get(dj.MacroDaemonName) == ResubmitDaemon {
 		return dj.RespAccept, nil
 	}
 	sender := gateway.Sender{Address: from, Options: options, Pickup: s.pickup}
@@ -126,7 +130,8 @@ func (s *session) MailFrom(from, options string, m dj.Modifier) (resp *dj.Respon
 
 // ResubmitDaemon is the name of the MTA's listener for copies, as the macro
 // {daemon_name} has it: what comes by it was here before. Only the MTA's own
-// settings give that name, and the listener is for this machine alone.
+// settings give that name. They may give it to a listener for all the world by
+// mistake, so that it counts for clients of this machine alone, as we are one.
 const ResubmitDaemon = "smimea-resubmit"
 
 // goesOn is called when the MTA is heard of again after it has been told that a

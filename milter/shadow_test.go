@@ -201,7 +201,7 @@ func TestShadowLetsCopiesPass(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close()
-	io.WriteString(conn, hello+frame('D', "M{daemon_name}\x00"+ResubmitDaemon+"\x00")+frame('M', "alice@example.org\x00")+frame('Q', ""))
+	io.WriteString(conn, hello+frame('C', "localhost\x004\x10\x92127.0.0.1\x00")+frame('D', "M{daemon_name}\x00"+ResubmitDaemon+"\x00")+frame('M', "alice@example.org\x00")+frame('Q', ""))
 	answers, err := io.ReadAll(conn)
 	if err != nil || !strings.HasSuffix(string(answers), "a") {
 		t.Errorf("%q, %v", answers, err)
