@@ -86,6 +86,10 @@ func TestShadowLetsEverythingGoOn(t *testing.T) {
 			if line["result"] != tt.result || line["mode"] != "shadow" || !strings.Contains(h.log.String(), tt.log) {
 				t.Errorf("want result %s and %s in\n%s", tt.result, tt.log, h.log.String())
 			}
+			mishap := tt.result == "abandoned" || strings.Contains(tt.log, "panic")
+			if told := strings.Contains(h.log.String(), "so that the mail goes on"); told != mishap {
+				t.Errorf("a mishap: %v, want %v, in\n%s", told, mishap, h.log.String())
+			}
 			if m := <-h.mails; m.closes() != 1 {
 				t.Errorf("closed %d times", m.closes())
 			}
