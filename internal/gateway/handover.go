@@ -351,6 +351,9 @@ func (m *Mail) encryptCopy(ctx context.Context, w io.Writer, to Group, entity io
 	}
 	s := m.gateway.newSealing()
 	defer s.Close()
+	if length+cms.SealOverhead > s.memory.size {
+		return errTooLong
+	}
 	s.group, s.size = to, length
 	object, ciphertext, err := s.sealWhole(ctx, entity)
 	if err == nil {

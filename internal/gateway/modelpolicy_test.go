@@ -150,12 +150,11 @@ func (f modelFate) readsWith(g modelFate) bool {
 // A modelPlan is what the policy has for a mail: what each recipient is told at
 // RCPT, and what the sender is told at the end.
 type modelPlan struct {
-	to      []*modelRcpt
-	fates   []modelFate // of each
-	said    []string    // to each at RCPT
-	end     string
-	copies  int  // beside the mail in hand
-	unmixed bool // the number of copies follows from who may share
+	to     []*modelRcpt
+	fates  []modelFate // of each
+	said   []string    // to each at RCPT
+	end    string
+	copies int // beside the mail in hand
 }
 
 // plan is the policy for one mail.

@@ -41,7 +41,7 @@ func TestShadowMakesCopies(t *testing.T) {
 		want   string
 	}{
 		{"enough memory", 0, "250 2.1.5"},
-		{"too little", 1000, "451 4.3.2"},
+		{"too little", 1000, "552 5.3.4"},
 	} {
 		g := &Gateway{
 			Rules:    []Rule{{Recipients: []string{"*"}, Action: Require}},

@@ -684,6 +684,19 @@ func TestSplitAuthenticatedTakesOneShare(t *testing.T) {
 	}
 }
 
+// A copy in GCM that is longer than all the memory never finds room.
+func TestCopyLongerThanMemory(t *testing.T) {
+	g, p := gcmGateway(t, "rsa")
+	g.Keys.(fakeStore)["other@example.net"] = found(able(t, "ec", "gcm").to)
+	g.Memory = 8000
+	office := splittingGateway(t, g)
+	m := begin(t, g, p.address, "other@example.net")
+	v := send(t, m, header("To: other@example.net"), bytes.Repeat([]byte(greeting), 2000))
+	if codes(v.Reply) != "552 5.3.4" || len(office.mails()) != 0 {
+		t.Errorf("%s %s, %d copies", codes(v.Reply), v.Reply.Text, len(office.mails()))
+	}
+}
+
 func tryOpen(text []byte, p person) (string, error) {
 	object, err := base64.StdEncoding.DecodeString(strings.ReplaceAll(string(text), "\r\n", ""))
 	if err != nil {
