@@ -13,7 +13,6 @@ func testBreaks(t *testing.T, m mta) {
 	l.splits()
 	l.copiesTap = l.tapCopies()
 	l.startMilter(l.resolver)
-	l.sub("ResolverGone", l.testResolverGone)
 	l.sub("KilledWhileSplitting", l.testKilledWhileSplitting)
 	l.sub("KilledWhileAnswering", l.testKilledWhileAnswering)
 	l.sub("SecondCopyFails", l.testSecondCopyFails)

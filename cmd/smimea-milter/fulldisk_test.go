@@ -70,7 +70,7 @@ func (d smallDisk) fill() {
 // testFullSpool has no room for long mails. They are deferred, nothing is left of
 // them, and short ones go on.
 func (l *lab) testFullSpool(t *testing.T) {
-	disk := l.smallDisk(t, "tmp", "1m")
+	disk := l.smallDisk(t, "tmp", "512k")
 	t.Setenv("TMPDIR", disk.path)
 	l.stopMilter()
 	l.startMilter(l.resolver)
@@ -79,9 +79,9 @@ func (l *lab) testFullSpool(t *testing.T) {
 		l.stopMilter()
 		l.startMilter(l.resolver)
 	}()
-	long := entity{"Content-Type: text/plain\r\n", secret + "\r\n" + encoded(3<<20)}
+	long := entity{"Content-Type: text/plain\r\n", secret + "\r\n" + encoded(1<<20)}
 	one := func() error { return l.send(mail(long, "rsa@good.test"), "rsa@good.test") }
-	several := newSplitMail(300, 3<<20)
+	several := newSplitMail(300, 1<<20)
 
 	before := len(l.sink.Delivered())
 	wantDeferred(t, one())

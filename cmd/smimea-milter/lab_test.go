@@ -141,7 +141,14 @@ func (l *lab) run(name string, args ...string) []byte {
 }
 
 // start starts a server that ends with the test.
-func (l *lab) start(name string, args ...string) *exec.Cmd {
+func (l *lab) start(name string, args ...string) {
+	l.t.Helper()
+	cmd := l.launch(name, args...)
+	l.t.Cleanup(func() { stop(cmd) })
+}
+
+// launch starts a server.
+func (l *lab) launch(name string, args ...string) *exec.Cmd {
 	l.t.Helper()
 	cmd := exec.Command(name, args...)
 	cmd.Dir = l.dir
@@ -154,7 +161,6 @@ func (l *lab) start(name string, args ...string) *exec.Cmd {
 	if err := cmd.Start(); err != nil {
 		l.t.Fatal(err)
 	}
-	l.t.Cleanup(func() { stop(cmd) })
 	return cmd
 }
 
@@ -229,16 +235,18 @@ func (l *lab) startDNS() {
 	l.forge("zones/broken.test.signed")
 	good := l.signZone("good.test.", zoneHead("good.test.")+
 		l.published("rsa@good.test", "rsa")+l.published("rsa2@good.test", "rsa")+l.published("ec@good.test", "ec")+
-		l.published("brief@good.test", "rsa", "--ttl", "1"))
+		l.published("brief@good.test", "rsa", "--ttl", "1")+l.mistakes())
+	failing := l.signZone("failing.test.", zoneHead("failing.test.")+l.published("alice@failing.test", "rsa"))
+	os.Remove(l.path("zones/failing.test.signed"))                                                                 // so that NSD answers with SERVFAIL
 	silent := l.signZone("silent.test.", strings.Replace(zoneHead("silent.test."), "MX 10 ns.test.", "MX 0 .", 1)) // RFC 7505
 	l.write("zones/unsigned.test.signed", zoneHead("unsigned.test.")+l.published("alice@unsigned.test", "rsa"))
 	test := l.signZone("test.", zoneHead("test.")+
-		"good.test. NS ns.test.\n"+good+"silent.test. NS ns.test.\n"+silent+"broken.test. NS ns.test.\n"+broken+"unsigned.test. NS ns.test.\nns.test. A 127.0.0.1\n")
+		"good.test. NS ns.test.\n"+good+"silent.test. NS ns.test.\n"+silent+"broken.test. NS ns.test.\n"+broken+"unsigned.test. NS ns.test.\nfailing.test. NS ns.test.\n"+failing+"ns.test. A 127.0.0.1\n")
 	root := l.signZone(".", zoneHead(".")+"test. NS ns.test.\n"+test+"ns.test. A 127.0.0.1\n")
 	l.write("root.ds", root)
 
 	var zones, stubs strings.Builder
-	for _, zone := range []string{".", "test.", "good.test.", "silent.test.", "broken.test.", "unsigned.test."} {
+	for _, zone := range []string{".", "test.", "good.test.", "silent.test.", "broken.test.", "failing.test.", "unsigned.test."} {
 		fmt.Fprintf(&zones, "zone:\n  name: %q\n  zonefile: %q\n", zone, zoneFile(zone)+".signed")
 		fmt.Fprintf(&stubs, "stub-zone:\n  name: %q\n  stub-addr: 127.0.0.1@%d\n", zone, authority)
 	}
@@ -255,7 +263,7 @@ server:
 remote-control:
   control-enable: no
 %s`, authority, l.path("zones"), l.path("zone.list"), l.path("xfrd.state"), l.path("nsd.pid"), zones.String())))
-	l.unbound = l.start("unbound", "-d", "-c", l.write("unbound.conf", fmt.Sprintf(`
+	l.unbound = l.launch("unbound", "-d", "-c", l.write("unbound.conf", fmt.Sprintf(`
 server:
   directory: %q
   username: ""
@@ -270,6 +278,7 @@ server:
 remote-control:
   control-enable: no
 %s`, l.dir, recursor, l.path("root.ds"), stubs.String())))
+	l.t.Cleanup(func() { stop(l.unbound) }) // perhaps another one by then
 	waitForPort(l.t, fmt.Sprintf("127.0.0.1:%d", authority))
 	waitForPort(l.t, l.resolver)
 }

@@ -8,9 +8,9 @@ import (
 	"github.com/emersion/go-smtp"
 )
 
-// testResolverGone has the resolver fall silent, die, and come back. What was
-// proven is used as long as it holds and no longer, and where nothing can be
-// asked mail waits.
+// testResolverGone has the resolver fall silent, so that questions time out, die,
+// and come back. What was proven is used as long as it holds and no longer, and
+// where nothing can be asked mail waits.
 func (l *lab) testResolverGone(t *testing.T) {
 	want := entity{"Content-Type: text/plain\r\n", secret + "\r\n"}
 	reads := func(who string) {
@@ -31,7 +31,7 @@ func (l *lab) testResolverGone(t *testing.T) {
 	l.unbound.Wait()
 	l.refused(t, "brief@good.test", 451, smtp.EnhancedCode{4, 4, 3})
 
-	l.unbound = l.start("unbound", "-d", "-c", l.path("unbound.conf"))
+	l.unbound = l.launch("unbound", "-d", "-c", l.path("unbound.conf"))
 	waitForPort(t, l.resolver)
 	before := len(l.sink.Delivered())
 	wait(t, "the client to come again", func() bool { // the failure is remembered for some seconds
