@@ -19,13 +19,28 @@ import (
 // TestDKIM has OpenDKIM sign what leaves: behind the gateway in the README's
 // order, and copies by their own listener. What arrives verifies.
 func TestDKIM(t *testing.T) {
-	judges.Find(t, "opendkim")
 	l := startLab(t, newPostfix(t, "for everything"))
 	l.splits()
-	l.signs()
+	signer := freePort(t)
+	l.startSigner(signer)
+	l.signWith(signer)
 	l.startMilter(l.resolver)
 	l.checkFinds("ok: smtpd_milters", "ok: non_smtpd_milters", "ok: "+l.copies+": copies do not come back to the gateway")
+	l.testDKIM()
+}
 
+// TestDKIMSendmail is the same with Sendmail.
+func TestDKIMSendmail(t *testing.T) {
+	m := newSendmail(t)
+	m.signer = freePort(t)
+	l := startLab(t, m)
+	l.splits()
+	l.startSigner(m.signer)
+	l.startMilter(l.resolver)
+	l.testDKIM()
+}
+
+func (l *lab) testDKIM() {
 	want := entity{"Content-Type: text/plain\r\n", secret + "\r\n"}
 	l.sub("Encrypted", func(t *testing.T) {
 		before := len(l.sink.Delivered())
@@ -56,10 +71,10 @@ func TestDKIM(t *testing.T) {
 	})
 }
 
-// signs starts OpenDKIM with a key of the house's, and gives Postfix the README's
-// lines for it.
-func (l *lab) signs() {
+// startSigner starts OpenDKIM with a key of the house's.
+func (l *lab) startSigner(port int) {
 	l.t.Helper()
+	judges.Find(l.t, "opendkim")
 	key, err := rsa.GenerateKey(rand.Reader, 2048)
 	if err != nil {
 		l.t.Fatal(err)
@@ -71,7 +86,6 @@ func (l *lab) signs() {
 	file := l.write("dkim.key", string(pem.EncodeToMemory(&pem.Block{Type: "RSA PRIVATE KEY", Bytes: x509.MarshalPKCS1PrivateKey(key)})))
 	l.write("dkim.public", "2026._domainkey.house.test v=DKIM1; k=rsa; p="+base64.StdEncoding.EncodeToString(public)+"\n")
 	l.write("verify.conf", fmt.Sprintf("Mode v\nTestPublicKeys %s\n", l.path("dkim.public")))
-	port := freePort(l.t)
 	// OpenDKIM wants keys in a directory into which nobody else may write; that of
 	// temporary files is none.
 	l.start("opendkim", "-f", "-x", l.write("opendkim.conf", fmt.Sprintf(`
@@ -84,7 +98,11 @@ RequireSafeKeys no
 Socket inet:%d@127.0.0.1
 `, file, port)))
 	waitForPort(l.t, fmt.Sprintf("127.0.0.1:%d", port))
+}
 
+// signWith gives Postfix the README's lines for a signer.
+func (l *lab) signWith(port int) {
+	l.t.Helper()
 	const signer = "inet:127.0.0.1:8891"
 	ours := fmt.Sprintf("inet:127.0.0.1:%d", port)
 	main, master := readFile(l.t, l.path("postfix/main.cf")), readFile(l.t, l.path("postfix/master.cf"))

@@ -17,6 +17,7 @@ import (
 type sendmail struct {
 	root   string // where that is
 	copies string // the listener for copies, host:port
+	signer int    // the port of a DKIM signer; 0: there is none
 }
 
 func (*sendmail) custom() custom { return customsOfSendmail }
@@ -137,8 +138,12 @@ func (s *sendmail) readme(l *lab) string {
 		l.t.Fatalf("the README's listener: %s", copies)
 	}
 	_, port, _ := net.SplitHostPort(s.copies)
-	return strings.ReplaceAll(filter, "local:/run/smimea/milter.sock", "local:"+l.socket()) +
-		strings.ReplaceAll(copies, "Port=10026,", "Port="+port+",")
+	if s.signer > 0 {
+		filter += readmeLines(l.t, "dnl /etc/mail/sendmail.mc, with a DKIM signer, below the gateway")
+		copies = readmeLines(l.t, "dnl /etc/mail/sendmail.mc, for copies, with a DKIM signer")
+	}
+	return strings.NewReplacer("local:/run/smimea/milter.sock", "local:"+l.socket(), "Port=10026,", "Port="+port+",",
+		"inet:8891@", fmt.Sprintf("inet:%d@", s.signer)).Replace(filter + copies)
 }
 
 // submission is what the sendmail command needs. It submits by SMTP.
