@@ -23,6 +23,7 @@ func TestPeersBugs(t *testing.T) { testPeersBugs(t, newPostfix(t, "for everythin
 func TestPeersBugsSendmail(t *testing.T) { testPeersBugs(t, newSendmail(t)) }
 
 func testPeersBugs(t *testing.T, m mta) {
+	t.Parallel() // most of its time it waits for a resolver that is not there
 	l := startLab(t, m)
 	l.startMilter(l.resolver)
 	text := "Content-Type: text/plain; charset=utf-8\r\n"
