@@ -73,10 +73,11 @@ func (r *Resubmission) reserve(ctx context.Context, sessions int) (release func(
 // A submission is one copy in an SMTP session, all of it but the dot that ends
 // it. Until that is sent the MTA has nothing.
 type submission struct {
-	to     Group
-	client *smtp.Client
-	data   *smtp.DataCommand
-	stop   func() bool
+	to      Group
+	address string // of the listener, for what went wrong
+	client  *smtp.Client
+	data    *smtp.DataCommand
+	stop    func() bool
 }
 
 // submit takes a copy as far as the dot. It is broken off when ctx ends.
@@ -85,7 +86,7 @@ func (r *Resubmission) submit(ctx context.Context, e envelope, to Group, message
 	if err != nil {
 		return nil, fmt.Errorf("resubmitting: %w", err)
 	}
-	s := &submission{to: to, client: smtp.NewClient(conn)}
+	s := &submission{to: to, address: r.Address, client: smtp.NewClient(conn)}
 	s.stop = context.AfterFunc(ctx, func() { conn.Close() })
 	if err := s.write(e, message); err != nil {
 		s.abort()
@@ -132,7 +133,10 @@ func (s *submission) commit(ctx context.Context) error {
 	s.stop()
 	conn := s.client
 	s.stop = context.AfterFunc(ctx, func() { conn.Close() })
-	return s.data.Close()
+	if err := s.data.Close(); err != nil {
+		return fmt.Errorf("resubmitting to %s: the dot: %w", s.address, err)
+	}
+	return nil
 }
 
 // goodbye is how long the MTA's answer to QUIT is waited for: the mail's own MTA waits

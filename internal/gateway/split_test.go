@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"fmt"
 	"io"
 	"net"
 	"path/filepath"
@@ -379,6 +380,9 @@ func TestHandOverFails(t *testing.T) {
 			}
 			if codes(v.Reply) != want || v.Trouble == nil || v.Body != nil || v.Encrypted {
 				t.Errorf("%s %+v", codes(v.Reply), v)
+			}
+			if dot := strings.Contains(test.name, "dot"); dot != strings.Contains(fmt.Sprint(v.Trouble), "the dot: ") || !strings.Contains(fmt.Sprint(v.Trouble), "resubmitting") {
+				t.Errorf("it does not say what failed: %v", v.Trouble)
 			}
 			m.Close()
 			if n := len(office.mails()); n != test.already {
