@@ -117,6 +117,9 @@ func TestPostfixFindings(t *testing.T) {
 		{name: "copies come back", set: map[string]string{"10026/inet/smtpd_milters": "unix:smimea/milter.sock"}, want: "warning: 10026/inet/smtpd_milters: copies come back to the gateway (postconf -P '10026/inet/smtpd_milters=', "},
 		{name: "copies come back, and say so", set: map[string]string{"10026/inet/smtpd_milters": "unix:smimea/milter.sock", "10026/inet/milter_macro_daemon_name": "smimea-resubmit"},
 			want: "ok: 10026: copies come back to the gateway, which passes them", not: "warning:"},
+		{name: "everybody says so", set: map[string]string{"milter_macro_daemon_name": "smimea-resubmit"}, want: "warning: milter_macro_daemon_name = smimea-resubmit in main.cf: whatever programs"},
+		{name: "another listener says so", set: map[string]string{"submission/inet/milter_macro_daemon_name": "smimea-resubmit"},
+			want: "warning: submission/inet/milter_macro_daemon_name = smimea-resubmit: what programs of this machine send by submission passes the gateway UNSEEN"},
 		{name: "aliases are forgotten", set: map[string]string{"enable_original_recipient": "no"}, want: "warning: enable_original_recipient = no: an alias and its target"},
 		{name: "house not covered", set: map[string]string{"virtual_mailbox_domains": "other.test proxy:mysql:/etc/x.cf house.test", "relay_domains": ".third.test"}, want: "warning: Postfix's own domains other.test, .third.test (those named outright): no `never` rule covers them"},
 	} {

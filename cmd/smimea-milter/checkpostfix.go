@@ -23,6 +23,7 @@ import (
 var parameters = []string{
 	"queue_directory", "milter_default_action", "milter_protocol", "smtpd_milters", "non_smtpd_milters",
 	"message_size_limit", "mailbox_size_limit", "virtual_mailbox_limit", "receive_override_options", "enable_original_recipient",
+	daemonName,
 	"myorigin", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains",
 	"local_transport", "forward_path", "allow_percent_hack", "swap_bangpath",
 	"default_transport", "transport_maps", "sender_dependent_default_transport_maps",
@@ -30,7 +31,7 @@ var parameters = []string{
 
 // overrides are those of which services of master.cf may have their own.
 var overrides = []string{
-	"*/inet/smtpd_milters", "*/inet/milter_macro_daemon_name", "*/inet/content_filter",
+	"*/inet/smtpd_milters", "*/inet/" + daemonName, "*/inet/content_filter",
 	"*/*/milter_default_action", "*/*/receive_override_options",
 }
 
@@ -99,6 +100,7 @@ func (r *report) postfix(mta map[string]string, sockets []string, rules []gatewa
 	}
 	r.sizeLimit(mta["message_size_limit"])
 	r.originalRecipients(mta["enable_original_recipient"])
+	r.daemonNames(mta)
 	r.mailboxLimit("mailbox_size_limit", "local", mta)
 	r.mailboxLimit("virtual_mailbox_limit", "virtual", mta)
 	r.ownDomains(mta, rules)

@@ -6,6 +6,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/emersion/go-smtp"
@@ -72,10 +73,28 @@ func (r *report) isListener(service string) bool {
 	return r.copies != "" && (service == r.copies || service == port || service == "localhost:"+port)
 }
 
+// daemonName is the parameter by which a listener says that copies come back there.
+const daemonName = "milter_macro_daemon_name"
+
+// daemonNames: what comes by a listener of that name passes unseen, so that only the
+// one for copies may have it.
+func (r *report) daemonNames(mta map[string]string) {
+	if mta[daemonName] == milter.ResubmitDaemon {
+		r.warn("%s = %s in main.cf: whatever programs of this machine send by SMTP passes the gateway UNSEEN (remove it there; only the listener for copies has it)",
+			daemonName, milter.ResubmitDaemon)
+	}
+	for own, name := range ofServices(mta, daemonName) {
+		if service := strings.TrimSuffix(own, "/inet/"+daemonName); name == milter.ResubmitDaemon && !r.isListener(service) {
+			r.warn("%s = %s: what programs of this machine send by %s passes the gateway UNSEEN (remove it; only the listener for copies has it)",
+				own, name, service)
+		}
+	}
+}
+
 // listener looks at the service's own settings. The gateway itself passes what
 // comes back, if the listener says that it is one.
 func (r *report) listener(mta map[string]string, service string, asksUs bool) {
-	name := mta[service+"/inet/milter_macro_daemon_name"]
+	name := mta[service+"/inet/"+daemonName]
 	switch {
 	case asksUs && name != milter.ResubmitDaemon:
 		r.warn("%s/inet/smtpd_milters: copies come back to the gateway (postconf -P '%s/inet/smtpd_milters=', or name your DKIM signer there)", service, service)
