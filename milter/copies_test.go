@@ -85,10 +85,11 @@ func TestAccepted(t *testing.T) {
 		{"an abort, as Postfix sends", func(h *house, s *mta.ClientSession, _ net.Conn) { s.Abort() }, 1},
 		{"a good-bye, as Sendmail sends", func(h *house, s *mta.ClientSession, _ net.Conn) { s.Close() }, 1},
 		{"our own end", func(h *house, _ *mta.ClientSession, _ net.Conn) { h.stop(); h.stopped <- <-h.stopped }, 1},
+		{"our own impatience", func(_ *house, _ *mta.ClientSession, _ net.Conn) { time.Sleep(300 * time.Millisecond) }, 1},
 		{"nothing", func(_ *house, _ *mta.ClientSession, conn net.Conn) { conn.Close() }, 0},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			h := serve(t, &Server{}, nil)
+			h := serve(t, &Server{Idle: 200 * time.Millisecond}, nil)
 			dialer := &keepingDialer{}
 			s, err := mta.NewClientWithOptions("tcp", h.addr.String(), mta.ClientOptions{
 				Dialer: dialer, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second, ActionMask: 0x1ff, ProtocolMask: 0x1fffff,

@@ -9,6 +9,7 @@ import (
 	"io"
 	"log/slog"
 	"net"
+	"os"
 	"slices"
 	"sync"
 	"time"
@@ -259,9 +260,11 @@ func (c *guardedConn) next() error {
 		return c.broken(err)
 	}
 	if !c.answered() {
-		return io.EOF
+		return c.leave(io.EOF)
 	}
-	if err := c.read(); err != nil {
+	if err := c.read(); errors.Is(err, net.ErrClosed) || errors.Is(err, os.ErrDeadlineExceeded) {
+		return c.leave(c.broken(err))
+	} else if err != nil {
 		return c.broken(err)
 	}
 	cmd := c.buf[4]
@@ -275,6 +278,18 @@ func (c *guardedConn) next() error {
 		c.buf = append(slices.Clone(abortFrame), c.buf...)
 	}
 	c.last, c.rest = cmd, c.buf
+	return nil
+}
+
+// leave ends the connection by our own wish. It says so first, if the MTA has had
+// the last word on a mail and no time for a command more: it goes on, and has not
+// died.
+func (c *guardedConn) leave(err error) error {
+	if c.last != cmdEnd {
+		return err
+	}
+	c.buf = append(c.buf[:0], abortFrame...)
+	c.last, c.rest = cmdAbort, c.buf
 	return nil
 }
 

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
-	"sync/atomic"
 	"time"
 
 	dj "github.com/d--j/go-milter"
@@ -63,7 +62,6 @@ type Server struct {
 
 	begin    func(gateway.Sender) mail // a test's way in
 	progress time.Duration             // between two signs of life at the end of a message
-	draining *atomic.Bool              // connections are being closed
 }
 
 func init() {
@@ -107,7 +105,6 @@ func (s *Server) Serve(ctx context.Context, listeners ...net.Listener) error {
 
 // stop drains, and in the end closes what did not finish in time.
 func (s *Server) stop(server *dj.Server, g *guard) error {
-	s.draining.Store(true)
 	g.drain()
 	ctx, cancel := context.WithTimeout(context.Background(), s.Drain)
 	defer cancel()
@@ -120,7 +117,6 @@ func (s *Server) stop(server *dj.Server, g *guard) error {
 
 func (s *Server) withDefaults() *Server {
 	t := *s
-	t.draining = new(atomic.Bool)
 	if t.Log == nil {
 		t.Log = slog.Default()
 	}

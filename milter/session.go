@@ -356,13 +356,10 @@ func (s *session) Abort(dj.Modifier) (err error) {
 	return nil
 }
 
-// Cleanup ends the connection. If that was our wish the MTA lives.
+// Cleanup ends the connection.
 func (s *session) Cleanup(dj.Modifier) {
 	var err error
 	defer s.caught("cleanup", &err)
-	if s.server.draining.Load() {
-		s.goesOn()
-	}
 	s.abandon()
 }
 
