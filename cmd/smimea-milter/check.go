@@ -70,6 +70,7 @@ func (r *report) everything(path string) {
 	r.ok("%s: %s", path, count(len(settings.Rules), "rule"))
 	r.shadow(settings)
 	r.keys(settings.Keys, house.Certificates, time.Now()) // says nothing of what was not read
+	r.archives(house.Gateway.Rules, time.Now())
 	for _, upstream := range settings.DNS.Upstreams {
 		r.upstream(settings, upstream)
 	}

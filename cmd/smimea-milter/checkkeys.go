@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"smimea.example/internal/config"
+	"smimea.example/internal/gateway"
 	"smimea.example/keystore"
 )
 
@@ -54,6 +55,22 @@ func (r *report) certificates(what string, all []keystore.Pinned, now time.Time)
 	}
 	if n > most {
 		r.warn("%s: and %d more cannot be used", what, n-most)
+	}
+}
+
+// archives warns of certificates that a reader of the archive may have no key for any
+// more. Mail goes on being encrypted to them: no partner's mail is to wait for that.
+func (r *report) archives(rules []gateway.Rule, now time.Time) {
+	for i, rule := range rules {
+		cert := rule.Archive.Certificate()
+		if cert == nil {
+			continue
+		}
+		if _, _, err := keystore.Usable("", cert.Raw, now); err != nil {
+			r.warn("rule %d: archive: %v; envelopes are for it all the same (take a new one while its key is there)", i+1, err)
+		} else {
+			r.ok("rule %d: archive: %s, until %s", i+1, cert.Subject, cert.NotAfter.UTC().Format(time.DateOnly))
+		}
 	}
 }
 

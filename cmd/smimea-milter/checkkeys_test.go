@@ -17,8 +17,11 @@ import (
 	"testing"
 	"time"
 
+	"smimea.example/internal/cms"
 	"smimea.example/internal/config"
+	"smimea.example/internal/gateway"
 	"smimea.example/keystore"
+	"smimea.example/tools/testnet"
 )
 
 // keyFiles are the files that the table [keys] names: root.pem with a CA, and
@@ -267,5 +270,28 @@ func TestCheckKeysInVain(t *testing.T) {
 	}
 	if got := out(time.Now().AddDate(0, 1, 0)); !strings.Contains(got, "warning: candidates: alice.pem cannot be used: expired on ") {
 		t.Errorf("an expired candidate:\n%s", got)
+	}
+}
+
+// An archive goes on getting envelopes when its certificate has ended, and somebody
+// should hear of that.
+func TestCheckArchives(t *testing.T) {
+	now := time.Now()
+	archive := func(until time.Time) gateway.Rule {
+		der, _, err := testnet.NewCertificate(testnet.Subject{Address: "archive@example.org", NotBefore: now.AddDate(-2, 0, 0), NotAfter: until})
+		if err != nil {
+			t.Fatal(err)
+		}
+		c, err := cms.NewRecipient(der)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return gateway.Rule{Archive: c}
+	}
+	var out bytes.Buffer
+	(&report{w: &out}).archives([]gateway.Rule{{}, archive(now.AddDate(1, 0, 0)), archive(now.AddDate(-1, 0, 0))}, now)
+	lines := strings.Split(strings.TrimSpace(out.String()), "\n")
+	if len(lines) != 2 || !strings.HasPrefix(lines[0], "ok: rule 2: archive: ") || !strings.HasPrefix(lines[1], "warning: rule 3: archive: ") {
+		t.Errorf("%s", out.String())
 	}
 }
