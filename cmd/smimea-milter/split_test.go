@@ -37,6 +37,7 @@ func (l *lab) testSplit() {
 	l.sub("Twice", l.testSplitTwice)
 	l.sub("Pickup", l.testSplitPickup)
 	l.sub("DSN", l.testSplitDSN)
+	l.sub("FromElsewhere", l.testSplitFromElsewhere)
 	l.sub("Spellings", l.testSpellings)
 	l.sub("Bounce", l.testSplitBounce)
 	l.sub("Many", l.testManyHidden)
@@ -157,6 +158,27 @@ func (l *lab) testSplitPickup(t *testing.T) {
 	for _, d := range l.after(t, before, 2) {
 		if clear := bytes.Contains(d.Data, []byte(secret)); clear != (d.To[0] == "carol@friend.test") {
 			t.Errorf("%q got it in clear: %v", d.To, clear)
+		}
+	}
+}
+
+// testSplitFromElsewhere: to Postfix the gateway is a client of this machine, and in
+// the headers of such it completes what is missing. A client from elsewhere, for whose
+// mail it does not, must not get other headers into the copies than into the mail.
+func (l *lab) testSplitFromElsewhere(t *testing.T) {
+	service := l.smtp + "/inet/local_header_rewrite_clients"
+	l.run("postconf", "-c", l.path("postfix"), "-P", service+"=")
+	l.run("postfix", "-c", l.path("postfix"), "reload")
+	defer l.run("postfix", "-c", l.path("postfix"), "reload")
+	defer l.run("postconf", "-c", l.path("postfix"), "-PX", service)
+	time.Sleep(2 * time.Second) // old processes serve for a moment
+	before := len(l.sink.Delivered())
+	if err := l.send("Cc: somebody\r\n"+mail(entity{body: secret + "\r\n"}, "rsa@good.test", "carol@friend.test"), "rsa@good.test", "carol@friend.test"); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range l.after(t, before, 2) {
+		if bytes.Contains(bytes.ToLower(d.Data), []byte("\nmessage-id:")) || !bytes.Contains(d.Data, []byte("Cc: somebody\r\n")) {
+			t.Errorf("%q: %.1500s", d.To, d.Data)
 		}
 	}
 }
