@@ -17,8 +17,10 @@
 // Sendmail with F=T (not its default) defer the mail. With "accept" both
 // would send it in plaintext, and no milter can prevent that.
 //
-// Three answers are never given: "accept" before the end of a mail, "discard",
-// and "shutdown", to which Postfix replies "250 queued" and loses the mail.
+// One answer is never given: "shutdown", to which Postfix replies "250 queued" and
+// loses the mail. "Discard" is given at the end of a mail all of whose recipients
+// have copies of their own, and "accept" before the end to such copies alone, when
+// the MTA shows them to us.
 //
 // # In the shadow
 //
