@@ -38,15 +38,17 @@ func (m Mark) set() bool { return m.Field != "" }
 // String tells a sender what to write.
 func (m Mark) String() string {
 	if m.Field == subject {
-		return m.Text + " in the subject"
+		return m.Text + " at the beginning of the subject"
 	}
 	return "the header field " + m.Field + ": " + m.Text
 }
 
-// in says whether a mail has the mark.
+// in says whether a mail has the mark. A tag that stands further back in the Subject
+// may be that of a mail which somebody answers or passes on, and whose sender wanted
+// the answer to be in clear, or did not know.
 func (m Mark) in(h message.Header) bool {
 	for _, f := range h {
-		if _, ok := m.cut(f); ok {
+		if _, ok := m.cut(f); ok && (m.Field != subject || f.BeginsWithTag(m.Text)) {
 			return true
 		}
 	}

@@ -53,7 +53,9 @@ func TestSenderMayDecline(t *testing.T) {
 	g.Keys.(fakeStore)["unusable@example.net"] = keystore.Keys{Outcome: keystore.Unusable}
 	for _, test := range []struct{ name, to, subject, rcpt, end string }{
 		{"marked", "none@example.net", "[plain] hello", "250 2.1.5", "250 2.1.5"},
-		{"marked in the middle, in other letters", "none@example.net", "Re: [PLAIN] hello", "250 2.1.5", "250 2.1.5"},
+		{"marked in other letters, and in the middle again", "none@example.net", "[PLAIN] Re: [plain] hello", "250 2.1.5", "250 2.1.5"},
+		{"an answer to a mail that bore the mark", "none@example.net", "Re: [plain] hello", "250 2.1.5", "550 5.7.5"},
+		{"such an answer, in an encoded word", "none@example.net", "Re: =?utf-8?Q?=5Bplain=5D_gr=C3=BC=C3=9Fe?=", "250 2.1.5", "550 5.7.5"},
 		{"marked in an encoded word", "none@example.net", "=?ISO-2022-JP?B?W3BsYWluXSAbJEIkMyRzJEskQSRPGyhC?=", "250 2.1.5", "250 2.1.5"},
 		{"not marked", "none@example.net", "hello", "250 2.1.5", "550 5.7.5"},
 		{"marked, and forged", "bogus@example.net", "[plain] hello", "451 4.7.5", ""},
@@ -74,7 +76,7 @@ func TestSenderMayDecline(t *testing.T) {
 				t.Fatalf("at the end: %s %s, want %s", codes(v.Reply), v.Reply.Text, test.end)
 			}
 			if v.Reply.Action != Accept {
-				if !strings.Contains(v.Reply.Text, "<"+test.to+">") || !strings.Contains(v.Reply.Text, "[plain] in the subject") {
+				if !strings.Contains(v.Reply.Text, "<"+test.to+">") || !strings.Contains(v.Reply.Text, "[plain] at the beginning of the subject") {
 					t.Errorf("the reply does not help: %s", v.Reply.Text)
 				}
 				return

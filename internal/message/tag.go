@@ -30,6 +30,16 @@ func (f Field) WithoutTag(tag string) (value string, ok bool) {
 	return " " + foldWords(mime.BEncoding.Encode("utf-8", text)), true
 }
 
+// BeginsWithTag says whether a field of text has a tag of ASCII in front, in any
+// case. What people answer to, and pass on, has "Re:" and "Fwd:" before that.
+func (f Field) BeginsWithTag(tag string) bool {
+	text := f.Text()
+	if decoded, err := words.DecodeHeader(text); err == nil {
+		text = decoded
+	}
+	return strings.HasPrefix(lower(text), lower(tag))
+}
+
 // words decodes what mail programs write; what it does not know is an error.
 var words = mime.WordDecoder{CharsetReader: func(charset string, from io.Reader) (io.Reader, error) {
 	encoding, err := htmlindex.Get(charset)

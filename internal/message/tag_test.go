@@ -24,6 +24,22 @@ func TestWithoutTag(t *testing.T) {
 	}
 }
 
+func TestBeginsWithTag(t *testing.T) {
+	for value, want := range map[string]bool{
+		" [Plain] hello":     true,
+		"[plain]":            true,
+		"\r\n [plain] hello": true,
+		" =?utf-8?Q?=5Bplain=5D_gr=C3=BC=C3=9Fe?=": true,
+		" Re: [plain] hello":                       false,
+		" =?utf-8?Q?Re:_=5Bplain=5D?=":             false,
+		"":                                         false,
+	} {
+		if got := (Field{Name: "Subject", Value: value}).BeginsWithTag("[plain]"); got != want {
+			t.Errorf("%q: %v, want %v", value, got, want)
+		}
+	}
+}
+
 func FuzzWithoutTag(f *testing.F) {
 	f.Add(" [plain] hello", "[plain]")
 	f.Add(" =?ISO-2022-JP?B?W3BsYWluXSAbJEIkMyRzJEskQSRPGyhC?=", "[PLAIN]")
