@@ -35,7 +35,7 @@ func (s *sendmail) start(l *lab) {
 	s.settings(l)
 	s.makeConfig(l, "sendmail.mc", s.daemon(l, port))
 	s.makeConfig(l, "submit.mc", s.submission(l, port))
-	s.makeAccess(l)
+	s.makeMaps(l)
 	for _, dir := range []string{"queue", "submitted", "spool/smimea"} {
 		if err := os.MkdirAll(l.path(dir), 0o755); err != nil {
 			l.t.Fatal(err)
@@ -80,19 +80,19 @@ func (s *sendmail) settings(l *lab) {
 	}
 }
 
-// makeAccess has Debian's example as the access map: without one it makes
-// everybody wait, this machine too.
-func (s *sendmail) makeAccess(l *lab) {
+// makeMaps makes its tables. Debian's example is the access map: without one it
+// makes everybody wait, this machine too.
+func (s *sendmail) makeMaps(l *lab) {
 	l.t.Helper()
-	example, err := os.Open(filepath.Join(s.root, "usr/share/sendmail/examples/db/access"))
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer example.Close()
-	cmd := exec.Command(s.program("makemap"), "-C", l.path("sendmail.cf"), "hash", l.path("mail/access"))
-	cmd.Stdin = example
-	if out, err := cmd.CombinedOutput(); err != nil {
-		l.t.Fatalf("makemap: %v\n%s", err, out)
+	for name, content := range map[string]string{
+		"access":        readFile(l.t, filepath.Join(s.root, "usr/share/sendmail/examples/db/access")),
+		"virtusertable": "sales@house.test\trsa@good.test\n",
+	} {
+		cmd := exec.Command(s.program("makemap"), "-C", l.path("sendmail.cf"), "hash", l.path("mail/"+name))
+		cmd.Stdin = strings.NewReader(content)
+		if out, err := cmd.CombinedOutput(); err != nil {
+			l.t.Fatalf("makemap: %v\n%s", err, out)
+		}
 	}
 }
 
@@ -119,6 +119,7 @@ define("confBIND_OPTS", "")dnl
 define("RELAY_MAILER_ARGS", "TCP $h %[2]s")dnl
 define("LOCAL_MAILER_PATH", "/usr/bin/tee")dnl
 define("LOCAL_MAILER_ARGS", "tee -a %[1]s/house.mbox")dnl
+FEATURE("virtusertable", "hash -o %[1]s/mail/virtusertable")dnl
 FEATURE("nocanonify")dnl
 FEATURE("accept_unresolvable_domains")dnl
 `, l.dir, sinkPort, anyLoad)

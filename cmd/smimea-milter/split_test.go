@@ -29,6 +29,7 @@ func TestSplitSendmail(t *testing.T) {
 	l.splits()
 	l.startMilter(l.resolver)
 	l.testSplit()
+	l.sub("Virtual", l.testVirtual)
 }
 
 func (l *lab) testSplit() {
@@ -237,6 +238,27 @@ func (l *lab) testSpellings(t *testing.T) {
 				t.Errorf("%s: %q got it in clear: %v", other, d.To, clear)
 			}
 		}
+	}
+}
+
+// testVirtual writes to somebody by two names, one of which Sendmail's
+// virtusertable has turned into the other when it asks. It would take both of them
+// off a mail for one. He gets a mail by each name.
+func (l *lab) testVirtual(t *testing.T) {
+	before := len(l.sink.Delivered())
+	to := []string{"sales@house.test", "rsa@good.test"}
+	if err := l.send(mail(entity{body: secret + "\r\n"}, to...), to...); err != nil {
+		t.Fatal(err)
+	}
+	clear := 0
+	for _, d := range l.after(t, before, 2) {
+		if len(d.To) != 1 || d.To[0] != "rsa@good.test" {
+			t.Errorf("it went to %q", d.To)
+		}
+		clear += bytes.Count(d.Data, []byte(secret))
+	}
+	if clear != 1 {
+		t.Errorf("%d of them are in clear, want that to the house", clear)
 	}
 }
 
