@@ -30,7 +30,7 @@ type fakeMail struct {
 	body   bytes.Buffer
 	closed int
 
-	accepted int // how often it was told so
+	accepted, lost int // how often it was told so
 }
 
 var accept = gateway.Reply{Action: gateway.Accept}
@@ -82,6 +82,12 @@ func (m *fakeMail) Accepted() error {
 	defer m.mu.Unlock()
 	m.accepted++
 	return nil
+}
+
+func (m *fakeMail) Lost() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.lost++
 }
 
 func (m *fakeMail) Fates() []gateway.Fate { return m.fates }

@@ -24,6 +24,7 @@ type mail interface {
 	Write(p []byte) (int, error)
 	End(ctx context.Context, messageID string) gateway.Verdict
 	Accepted() error
+	Lost()
 	Fates() []gateway.Fate
 	Close()
 }
@@ -144,6 +145,14 @@ func (s *session) goesOn() {
 	s.accepted = nil
 	if err := m.Accepted(); err != nil {
 		s.server.Log.Error("milter: the journal", "why", err.Error())
+	}
+}
+
+// lost is called when the MTA will not be heard of again.
+func (s *session) lost() {
+	if m := s.accepted; m != nil {
+		s.accepted = nil
+		m.Lost()
 	}
 }
 
@@ -311,7 +320,7 @@ func (s *session) carryOut(ctx context.Context, m dj.Modifier, v gateway.Verdict
 	}
 	var err error
 	if record.out, err = rewrite(ctx, m, v); err != nil {
-		s.accepted = nil
+		s.lost()
 		s.server.Log.Error("milter: replacing the message", "queue_id", record.queue, "why", err.Error())
 		return nil, err
 	}
@@ -360,6 +369,7 @@ func (s *session) Abort(dj.Modifier) (err error) {
 func (s *session) Cleanup(dj.Modifier) {
 	var err error
 	defer s.caught("cleanup", &err)
+	s.lost()
 	s.abandon()
 }
 

@@ -26,8 +26,8 @@ type edit struct {
 func newEdit(h message.Header, to []recipient) edit {
 	var e edit
 	for _, r := range to {
-		if r.mark.set() && !slices.Contains(e.marks, r.mark) {
-			e.marks = append(e.marks, r.mark)
+		if r.sheds.set() && !slices.Contains(e.marks, r.sheds) {
+			e.marks = append(e.marks, r.sheds)
 		}
 	}
 	for _, f := range h {

@@ -174,6 +174,7 @@ func (e Explanation) recipient() recipient {
 		address: e.Address,
 		plain:   e.InClear(),
 		mark:    e.Mark,
+		sheds:   e.Rule.Mark,
 		certs:   e.Certs,
 		form:    e.form,
 	}

@@ -35,13 +35,15 @@ type division struct {
 
 // divide divides the mail, in the light of the journal. As it is, it is one copy
 // for everybody.
-func (m *Mail) divide(asItIs bool) (d division, err error) {
+func (m *Mail) divide(ctx context.Context, asItIs bool) (d division, err error) {
 	has := func(string) bool { return false }
 	if m.known != nil {
 		journal := m.gateway.Resubmit.Journal
-		if m.key = m.known.sum(); journal.isBusy(m.key, m.to) {
-			return d, errBusy
+		m.key = m.known.sum()
+		if err := journal.enter(ctx, m.key, m.to); err != nil {
+			return d, err
 		}
+		m.entered = true
 		if has, err = journal.served(m.key); err != nil {
 			return d, err
 		}
@@ -79,8 +81,9 @@ func (g Group) part(has func(address string) bool) (served, left Group) {
 // those who get it in clear: should the MTA not take the others off it, they get
 // what they cannot read, and nobody reads what he must not.
 func (d *division) deal(pending []Group, whole, pickup bool) {
+	ambiguous := ambiguousNames(append(slices.Clone(pending), d.served), pickup)
 	hand := slices.IndexFunc(pending, func(g Group) bool {
-		return whole || !g.plain() && !g.meets(append(slices.Clone(pending), d.served), pickup)
+		return whole || !g.plain() && !g.known(ambiguous, pickup)
 	})
 	for i, g := range pending {
 		if i == hand {
@@ -91,19 +94,28 @@ func (d *division) deal(pending []Group, whole, pickup bool) {
 	}
 }
 
-// meets says whether an MTA, told to take one of the other groups off the mail,
-// could take one of this group for him.
-func (g Group) meets(groups []Group, pickup bool) bool {
-	own := make(map[string]bool)
-	for _, r := range g {
-		for _, name := range r.names(pickup) {
-			own[name] = true
+// ambiguousNames are those by which an MTA, told to take somebody off the mail,
+// could take somebody of another group for him.
+func ambiguousNames(groups []Group, pickup bool) map[string]bool {
+	owner := make(map[string]int)
+	ambiguous := make(map[string]bool)
+	for i, g := range groups {
+		for _, r := range g {
+			for _, name := range r.names(pickup) {
+				if other, ok := owner[name]; ok && other != i {
+					ambiguous[name] = true
+				}
+				owner[name] = i
+			}
 		}
 	}
-	return slices.ContainsFunc(groups, func(other Group) bool {
-		return len(other) > 0 && len(g) > 0 && &other[0] != &g[0] && slices.ContainsFunc(other, func(r recipient) bool {
-			return slices.ContainsFunc(r.names(pickup), func(name string) bool { return own[name] })
-		})
+	return ambiguous
+}
+
+// known says whether one of the group is known by one of these names.
+func (g Group) known(names map[string]bool, pickup bool) bool {
+	return slices.ContainsFunc(g, func(r recipient) bool {
+		return slices.ContainsFunc(r.names(pickup), func(name string) bool { return names[name] })
 	})
 }
 
@@ -142,7 +154,7 @@ func (d division) removed(pickup bool) []string {
 		}
 	}
 	gone := slices.Clone(d.copies)
-	if len(d.served) > 0 && !d.hand.meets([]Group{d.served}, pickup) { // rather twice than not at all
+	if !d.hand.known(ambiguousNames([]Group{d.hand, d.served}, pickup), pickup) { // rather twice than not at all
 		gone = append(gone, d.served)
 	}
 	for _, g := range gone {
@@ -175,12 +187,7 @@ func (m *Mail) handOver(ctx context.Context, d division, seal func(context.Conte
 		return err
 	}
 	defer release()
-	to := slices.Concat(d.copies...)
-	if err := r.Journal.begin(m.key, to); err != nil {
-		return err
-	}
-	defer r.Journal.end(m.key, to)
-	if err := r.Journal.unserved(m.key, d.hand); err != nil {
+	if err := r.Journal.begin(m.key); err != nil {
 		return err
 	}
 	all, err := m.submitAll(prepare, d, seal)
@@ -191,7 +198,10 @@ func (m *Mail) handOver(ctx context.Context, d division, seal func(context.Conte
 		return err
 	}
 	m.opened, m.committed = true, true
-	return m.commitAll(ctx, all)
+	if err := m.commitAll(ctx, all); err != nil {
+		return errors.Join(err, r.Journal.settle(m.key, nil)) // in case that nobody has got one
+	}
+	return nil
 }
 
 // rehearse makes the copies, as far as nobody sees it.
@@ -284,11 +294,21 @@ func (m *Mail) commit(ctx context.Context, s *submission) (failed, unnoted error
 // Accepted is called when the MTA has gone on after a verdict that accepts, so
 // that the mail will not come again: another one like it is a mail of its own.
 func (m *Mail) Accepted() error {
+	defer m.Lost()
 	if !m.opened || m.gateway.Shadow {
 		return nil
 	}
 	m.opened = false
 	return m.gateway.Resubmit.Journal.settle(m.key, m.to)
+}
+
+// Lost is called instead when nothing was heard of the MTA after such a verdict:
+// perhaps the mail comes again.
+func (m *Mail) Lost() {
+	if m.entered {
+		m.entered = false
+		m.gateway.Resubmit.Journal.leave(m.key, m.to)
+	}
 }
 
 // isTooLong says whether the MTA has refused a copy for its length (RFC 1870,

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -180,30 +181,62 @@ func (j *Journal) people(mail mailKey, to Group) (all [][]byte) {
 }
 
 // errBusy is for a sender who has lost patience with the first try.
-var errBusy = errors.New("the same mail is being handed over just now")
+var errBusy = errors.New("the same mail is on its way just now")
+
+// patience is how long the same mail waits for the one before it.
+const patience = 5 * time.Second
+
+// enter has these people in the mail for one try alone, until leave: from before it
+// asks who has got his copy until it is known that the mail as a whole was
+// accepted, or was not. Another try waits for that, but not for ever. Others can be
+// in the mail at the same time: a mail server that splits a long list of
+// recipients sends the parts at once.
+func (j *Journal) enter(ctx context.Context, mail mailKey, to Group) error {
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	all := j.people(mail, to)
+	for !j.tryEnter(all) {
+		select {
+		case <-ctx.Done():
+			return errBusy
+		case <-time.After(10 * time.Millisecond):
+		}
+	}
+	return nil
+}
+
+func (j *Journal) tryEnter(people [][]byte) bool {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if slices.ContainsFunc(people, func(person []byte) bool { return j.busy[string(person)] }) {
+		return false
+	}
+	for _, person := range people {
+		j.busy[string(person)] = true
+	}
+	return true
+}
+
+// leave lets another try have them.
+func (j *Journal) leave(mail mailKey, to Group) {
+	all := j.people(mail, to)
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	for _, person := range all {
+		delete(j.busy, string(person))
+	}
+}
 
 // begin enters a mail, before anybody gets a copy, so that a journal that cannot
-// be written to is known of in time. Who is in there already stays. Until end
-// nobody of these can be given a copy of the mail by another try; others can: a mail
-// server that splits a long list of recipients sends the parts at the same time.
-func (j *Journal) begin(mail mailKey, to Group) error {
+// be written to is known of in time. Who is in there already stays.
+func (j *Journal) begin(mail mailKey) error {
 	if err := j.clean(); err != nil {
 		return err
 	}
 	if j.mails.Load() >= maxMails {
 		return fmt.Errorf("the journal is full: %d mails failed in the last days", maxMails)
 	}
-	if !j.enter(mail, to) {
-		return errBusy
-	}
-	err := errors.Join(j.makeRoom(), j.add(mail, nil))
-	if err == nil {
-		err = j.unserved(mail, to)
-	}
-	if err != nil {
-		j.end(mail, to)
-	}
-	return err
+	return errors.Join(j.makeRoom(), j.add(mail, nil))
 }
 
 // makeRoom makes the file long enough for what will have to be noted, so that a
@@ -222,49 +255,6 @@ func (j *Journal) makeRoom() error {
 	return j.db.Update(func(tx *bolt.Tx) error {
 		return tx.Bucket(metaBucket).Delete(spareKey)
 	})
-}
-
-func (j *Journal) enter(mail mailKey, to Group) bool {
-	all := j.people(mail, to)
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, person := range all {
-		if j.busy[string(person)] {
-			return false
-		}
-	}
-	for _, person := range all {
-		j.busy[string(person)] = true
-	}
-	return true
-}
-
-// unserved: another try may have ended since this one has asked who has got his
-// copy.
-func (j *Journal) unserved(mail mailKey, to Group) error {
-	has, err := j.served(mail)
-	if err == nil && slices.ContainsFunc(to, func(r recipient) bool { return has(r.address) }) {
-		return errBusy
-	}
-	return err
-}
-
-// isBusy says that one of these is being given a copy by another try.
-func (j *Journal) isBusy(mail mailKey, to Group) bool {
-	all := j.people(mail, to)
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	return slices.ContainsFunc(all, func(person []byte) bool { return j.busy[string(person)] })
-}
-
-// end lets them be given one again.
-func (j *Journal) end(mail mailKey, to Group) {
-	all := j.people(mail, to)
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	for _, person := range all {
-		delete(j.busy, string(person))
-	}
 }
 
 // clean drops old entries, now and then.

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -61,7 +62,7 @@ func TestJournalOutlivesTheProcess(t *testing.T) {
 	if !j.empty() {
 		t.Error("a new journal is not empty")
 	}
-	for _, err := range []error{j.begin(mail, nil), j.note(mail, people("alice@example.org")), j.note(mail, people("carol@Example.ORG"))} {
+	for _, err := range []error{j.begin(mail), j.note(mail, people("alice@example.org")), j.note(mail, people("carol@Example.ORG"))} {
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -77,7 +78,7 @@ func TestJournalOutlivesTheProcess(t *testing.T) {
 		t.Error("empty after it was opened again")
 	}
 	has(t, j, mail, "alice@example.org", "carol@example.org")
-	if err := j.begin(mail, nil); err != nil { // the retry
+	if err := j.begin(mail); err != nil { // the retry
 		t.Fatal(err)
 	}
 	has(t, j, mail, "alice@example.org", "carol@example.org")
@@ -94,7 +95,7 @@ func TestJournalOutlivesTheProcess(t *testing.T) {
 func TestJournalKeepsAddressesToItself(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "journal.db")
 	j := openJournal(t, path)
-	if err := errors.Join(j.begin(mailKey{1}, nil), j.note(mailKey{1}, people("alice@example.org"))); err != nil {
+	if err := errors.Join(j.begin(mailKey{1}), j.note(mailKey{1}, people("alice@example.org"))); err != nil {
 		t.Fatal(err)
 	}
 	content, err := os.ReadFile(path)
@@ -120,14 +121,14 @@ func TestJournalForgets(t *testing.T) {
 	now := time.Now()
 	j.now = func() time.Time { return now }
 	mail := mailKey{1}
-	if err := errors.Join(j.begin(mail, nil), j.note(mail, people("alice@example.org"))); err != nil {
+	if err := errors.Join(j.begin(mail), j.note(mail, people("alice@example.org"))); err != nil {
 		t.Fatal(err)
 	}
 	now = now.Add(keepFor - time.Minute)
 	has(t, j, mail, "alice@example.org")
 	now = now.Add(2 * time.Minute)
 	has(t, j, mail)
-	if err := j.begin(mailKey{2}, nil); err != nil { // which cleans up
+	if err := j.begin(mailKey{2}); err != nil { // which cleans up
 		t.Fatal(err)
 	}
 	if n := j.mails.Load(); n != 1 {
@@ -140,56 +141,41 @@ func TestJournalIsNoLongerFull(t *testing.T) {
 	j := openJournal(t, filepath.Join(t.TempDir(), "journal.db"))
 	now := time.Now()
 	j.now = func() time.Time { return now }
-	if err := j.begin(mailKey{1}, nil); err != nil {
+	if err := j.begin(mailKey{1}); err != nil {
 		t.Fatal(err)
 	}
 	j.mails.Add(maxMails - 1) // as if there were so many
-	if err := j.begin(mailKey{2}, nil); err == nil {
+	if err := j.begin(mailKey{2}); err == nil {
 		t.Error("a full journal takes one more")
 	}
 	now = now.Add(keepFor + time.Minute)
-	if err := j.begin(mailKey{2}, nil); err != nil {
+	if err := j.begin(mailKey{2}); err != nil {
 		t.Error(err)
 	}
 }
 
-// While a mail is being handed over to somebody, the same mail to him must wait; to
+// While a mail is on its way to somebody, the same mail to him must wait; to
 // others it need not, nor another mail.
 func TestJournalIsBusy(t *testing.T) {
 	j := openJournal(t, filepath.Join(t.TempDir(), "journal.db"))
 	mail, to := mailKey{1}, people("alice@example.org", "bob@example.org")
-	if err := j.begin(mail, to); err != nil {
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	if err := j.enter(t.Context(), mail, to); err != nil {
 		t.Fatal(err)
 	}
-	if err := j.begin(mail, people("carol@example.org", "bob@example.org")); !errors.Is(err, errBusy) {
-		t.Errorf("begun twice: %v", err)
+	if err := j.enter(over, mail, people("carol@example.org", "bob@example.org")); !errors.Is(err, errBusy) {
+		t.Errorf("entered twice: %v", err)
 	}
-	if err := j.begin(mail, people("carol@example.org")); err != nil {
+	if err := j.enter(over, mail, people("carol@example.org")); err != nil {
 		t.Errorf("to somebody else: %v", err)
 	}
-	if err := j.begin(mailKey{2}, to); err != nil {
+	if err := j.enter(over, mailKey{2}, to); err != nil {
 		t.Errorf("another mail: %v", err)
 	}
-	j.end(mail, to)
-	if err := j.begin(mail, to); err != nil {
+	time.AfterFunc(50*time.Millisecond, func() { j.leave(mail, to) })
+	if err := j.enter(t.Context(), mail, to); err != nil {
 		t.Errorf("after its end: %v", err)
-	}
-}
-
-// A try that has asked who has got his copy before another one ended does not give
-// him a second.
-func TestJournalIsAskedAgain(t *testing.T) {
-	j := openJournal(t, filepath.Join(t.TempDir(), "journal.db"))
-	mail, to := mailKey{1}, people("alice@example.org")
-	if err := errors.Join(j.begin(mail, to), j.note(mail, to)); err != nil {
-		t.Fatal(err)
-	}
-	j.end(mail, to)
-	if err := j.begin(mail, to); !errors.Is(err, errBusy) {
-		t.Errorf("begun for one who has it: %v", err)
-	}
-	if err := j.begin(mail, people("bob@example.org")); err != nil {
-		t.Errorf("for one who has not: %v", err)
 	}
 }
 
@@ -199,10 +185,9 @@ func TestJournalManyAtOnce(t *testing.T) {
 	for i := range 50 {
 		wait.Go(func() {
 			mail := mailKey{byte(i)}
-			if err := errors.Join(j.begin(mail, nil), j.note(mail, people("alice@example.org")), j.note(mail, people("bob@example.org"))); err != nil {
+			if err := errors.Join(j.begin(mail), j.note(mail, people("alice@example.org")), j.note(mail, people("bob@example.org"))); err != nil {
 				t.Error(err)
 			}
-			j.end(mail, nil)
 			if err := j.settle(mail, people("alice@example.org", "bob@example.org")); err != nil {
 				t.Error(err)
 			}
@@ -235,7 +220,7 @@ func TestJournalIsDamaged(t *testing.T) {
 	path := filepath.Join(dir, "journal.db")
 	j := openJournal(t, path)
 	for i := range 200 {
-		if err := j.begin(mailKey{byte(i)}, nil); err != nil {
+		if err := j.begin(mailKey{byte(i)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -279,7 +264,7 @@ func TestJournalWithStuntedEntries(t *testing.T) {
 			t.Fatal(err)
 		}
 		has(t, j, mail)
-		if err := errors.Join(j.begin(mail, nil), j.note(mail, people("bob@example.org"))); err != nil {
+		if err := errors.Join(j.begin(mail), j.note(mail, people("bob@example.org"))); err != nil {
 			t.Errorf("%q: %v", entry, err)
 		}
 		has(t, j, mail, "bob@example.org")
@@ -350,7 +335,7 @@ func TestJournalHasRoomBeforeItIsNeeded(t *testing.T) {
 	}
 	for i := range 100 {
 		mail := mailKey{byte(i)}
-		if err := j.begin(mail, crowd); err != nil {
+		if err := j.begin(mail); err != nil {
 			t.Fatal(err)
 		}
 		need := 4 * personSize * len(crowd)
@@ -360,7 +345,6 @@ func TestJournalHasRoomBeforeItIsNeeded(t *testing.T) {
 		if err := j.note(mail, crowd); err != nil {
 			t.Fatal(err)
 		}
-		j.end(mail, crowd)
 	}
 }
 

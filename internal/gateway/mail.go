@@ -45,6 +45,9 @@ type Mail struct {
 	key    mailKey // in the journal, once the mail is there
 	opened bool    // it is
 
+	entered   bool // its recipients are in it for this try alone
+	accepting bool // the verdict accepts, and the MTA has still to carry it out
+
 	committed bool // dots were sent, so that somebody may have his copy
 	// unnoted is why copies that have left are not in the journal.
 	unnoted error
@@ -319,9 +322,9 @@ func (m *Mail) End(ctx context.Context, messageID string) Verdict {
 	case m.refusal != nil:
 		return Verdict{Reply: *m.refusal}
 	}
-	d, err := m.divide(asItIs != "")
+	d, err := m.divide(ctx, asItIs != "")
 	if err != nil {
-		return Verdict{Reply: m.end(notSplit, err), Trouble: err}
+		return m.stuck(err)
 	}
 	if asItIs != "" {
 		return m.pass(d, asItIs)
@@ -342,6 +345,7 @@ func (m *Mail) pass(d division, how string) Verdict {
 
 // accept is the verdict on a mail that goes on.
 func (m *Mail) accept(d division, how string, v Verdict) Verdict {
+	m.accepting = true
 	v.Reply, v.Nobody, v.Removes = accepted, len(d.hand) == 0, d.removed(m.from.Pickup)
 	for i, copy := range d.copies {
 		sent := "encrypted"
@@ -445,15 +449,20 @@ func (m *Mail) end(reply Reply, why error) Reply {
 	if m.last == nil {
 		m.last, m.why = &reply, why
 		m.drop()
+		m.Lost()
 	}
 	return *m.last
 }
 
 // Close drops everything that the mail holds. It may be called at any time,
-// and more than once.
+// and more than once. After a verdict that accepts, Accepted or Lost must be called
+// as well, before or after.
 func (m *Mail) Close() {
 	m.stage = atEnd
 	m.drop()
+	if !m.accepting {
+		m.Lost()
+	}
 }
 
 func (m *Mail) drop() {

@@ -106,6 +106,11 @@ func TestMarkIsNotForRoutes(t *testing.T) {
 func TestMarkGoes(t *testing.T) {
 	g := marking(t, "X-Encryption: off")
 	office := splittingGateway(t, g)
+	// The sender may not know whom there are certificates for.
+	alone := begin(t, g, "rsa@example.net")
+	if v := send(t, alone, header("To: rsa@example.net\nX-Encryption: off"), []byte(greeting)); !slices.Contains(v.Replaces, "X-Encryption") {
+		t.Errorf("the mark stays in a mail that is encrypted to everybody: %q", v.Replaces)
+	}
 	m := begin(t, g, "rsa@example.net", "none@example.net", "ec@example.net")
 	v := send(t, m, header("To: rsa@example.net, none@example.net, ec@example.net\nx-encryption: OFF\nX-Encryption: on\nSubject: x"), []byte(greeting))
 	if v.Reply.Action != Accept || !v.Encrypted {

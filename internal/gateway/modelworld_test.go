@@ -212,6 +212,7 @@ func (t *modelTransaction) run() error {
 	m := w.gateway.Begin(Sender{Address: w.c.from, Options: w.c.options, Pickup: w.c.pickup})
 	t.mail = m
 	defer m.Close()
+	defer m.Lost()
 	if err := t.envelope(ctx); err != nil {
 		return err
 	}

@@ -81,6 +81,7 @@ type recipient struct {
 
 	plain bool // a rule says that he gets the mail as it is
 	mark  Mark // if the mail has it; the zero Mark: in any case
+	sheds Mark // what his rule takes off a mail, whatever becomes of it
 	certs []cms.Recipient
 	form  form // of an envelope to certs
 

@@ -388,7 +388,7 @@ func TestHandOverFails(t *testing.T) {
 			if n := len(office.mails()); n != test.already {
 				t.Errorf("%d copies were taken, want %d", n, test.already)
 			}
-			if empty := g.Resubmit.Journal.empty(); empty == strings.Contains(test.name, "dot") {
+			if empty := g.Resubmit.Journal.empty(); empty == strings.HasSuffix(test.name, "dot refused") {
 				t.Errorf("journal empty: %v", empty)
 			}
 			office.mu.Lock()
@@ -586,7 +586,8 @@ func TestComesAgain(t *testing.T) {
 			if v := send(t, first, h, []byte(greeting)); v.Reply.Action != Accept {
 				t.Fatal(v.Trouble)
 			}
-			first.Close() // the MTA has died
+			first.Close()
+			first.Lost() // the MTA has died
 			m := begin(t, g, strings.Fields(test.to)...)
 			v := send(t, m, h, []byte(greeting))
 			if v.Reply.Action != Accept {
@@ -708,4 +709,26 @@ func tryOpen(text []byte, p person) (string, error) {
 	}
 	content, err := cms.Decrypt(object, p.to.Certificate(), p.key)
 	return string(content), err
+}
+
+// The same mail, sent again before the mail server has gone on from the first, is a
+// mail of its own: its copies are made as well.
+func TestSecondSendingOnItsHeels(t *testing.T) {
+	g, _, _ := newGateway(t)
+	office := splittingGateway(t, g)
+	h := header("To: rsa@example.net, bob@example.org\nMessage-ID: <1@example.org>")
+	first := begin(t, g, "rsa@example.net", "bob@example.org")
+	if v := send(t, first, h, []byte(greeting)); v.Reply.Action != Accept {
+		t.Fatal(v.Trouble)
+	}
+	first.Close()
+	time.AfterFunc(100*time.Millisecond, func() { first.Accepted() })
+	second := begin(t, g, "rsa@example.net", "bob@example.org")
+	v := send(t, second, h, []byte(greeting))
+	if v.Reply.Action != Accept || v.Nobody || len(office.mails()) != 2 {
+		t.Errorf("%s %+v, %d copies", codes(v.Reply), v, len(office.mails()))
+	}
+	if err := second.Accepted(); err != nil || !g.Resubmit.Journal.empty() {
+		t.Errorf("the journal keeps something: %v", err)
+	}
 }
