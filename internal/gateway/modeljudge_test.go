@@ -22,7 +22,11 @@ func (t *modelTransaction) judgeReply(v Verdict) error {
 		return fmt.Errorf("the gateway's own mistake: %w", v.Fault)
 	}
 	needs := w.plan.end == ok250 && (w.plan.copies > 0 || !w.journal.empty())
-	if got != w.plan.end && !(needs && t.excused() && got == "451 4.3.0") {
+	stuck := "451 4.3.0"
+	if t.office.fault.kind == refused && t.office.fault.code == 552 { // the copy is too long for the MTA
+		stuck = "550 5.5.3"
+	}
+	if got != w.plan.end && !(needs && t.excused() && got == stuck) {
 		return fmt.Errorf("in the end: %s (%s; %v), the policy says %s; fault: %v", got, v.Reply.Text, v.Trouble, w.plan.end, t.office.fault)
 	}
 	copies := len(t.office.mails())
