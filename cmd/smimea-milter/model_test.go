@@ -176,8 +176,8 @@ func (m *modelMail) try(f modelFault) error {
 	m.tries++
 	stop := m.begin(f)
 	said := m.transaction()
-	disturbed := stop()
-	for _, c := range m.l.copiesTap.seen() {
+	disturbed, copies := stop()
+	for _, c := range copies {
 		if c.taken && !c.left {
 			m.doubt(c.to)
 		}
@@ -389,11 +389,10 @@ func (m *modelMail) judgeObject(to []*modelPerson, body string) error {
 			return fmt.Errorf("for the archive, beside %s: %v", p.address, !p.archive)
 		}
 		for _, q := range m.to {
-			if q == p || q.plain || len(q.certs) == 0 || !q.certs[0].isIn(object) || q.certs[0].cert == p.certs[0].cert {
+			if q.plain || len(q.certs) == 0 || !q.certs[0].isIn(object) {
 				continue
 			}
-			seen := m.visible[p] && m.visible[q] || !m.visible[p] && !m.visible[q] && p.circle != "" && p.circle == q.circle
-			if !seen {
+			if !m.maySee(p, q) {
 				return fmt.Errorf("%s hears of %s", p.address, q.address)
 			}
 			if !p.mayShare(q) {
@@ -402,6 +401,20 @@ func (m *modelMail) judgeObject(to []*modelPerson, body string) error {
 		}
 	}
 	return nil
+}
+
+// maySee says whether a recipient may see the certificate of another: it is that of
+// somebody who is in To or Cc as he is, or is hidden under a rule that lets them.
+func (m *modelMail) maySee(p, q *modelPerson) bool {
+	return slices.ContainsFunc(m.to, func(owner *modelPerson) bool {
+		switch {
+		case len(owner.certs) == 0 || owner.certs[0].cert != q.certs[0].cert:
+			return false
+		case owner == p:
+			return true
+		}
+		return m.visible[p] && m.visible[owner] || !m.visible[p] && !m.visible[owner] && p.circle != "" && p.circle == owner.circle
+	})
 }
 
 func (m *modelMail) String() string {

@@ -70,61 +70,55 @@ func (m *modelMail) newFault() (f modelFault) {
 }
 
 // begin brings a fault about. The returned function puts everything right again,
-// and says whether the fault has happened.
-func (m *modelMail) begin(f modelFault) (end func() bool) {
-	l := m.l
-	happened := make(chan struct{})
-	once := sync.OnceFunc(func() { close(happened) })
-	did := func() bool {
-		select {
-		case <-happened:
-			return true
-		default:
-			return false
-		}
+// and says whether the fault has happened, and what copies there were.
+func (m *modelMail) begin(f modelFault) (end func() (bool, []copySeen)) {
+	var once sync.Once
+	happened, dead := make(chan struct{}), make(chan struct{})
+	happens := func() { once.Do(func() { close(happened) }) }
+	kill := func() {
+		happens()
+		m.l.milter.Process.Kill()
+		m.l.milter.Wait()
+		close(dead)
 	}
-	l.copiesTap.set(func(session int, what string) handling {
-		if f.how == pass || session != f.session || what != f.what {
+	m.l.copiesTap.set(func(session int, what string) handling {
+		switch {
+		case f.how == pass || session != f.session || what != f.what:
 			return pass
-		}
-		if f.how == hold { // the line is cut when the milter is dead
-			l.milter.Process.Kill()
-			l.milter.Wait()
-			once()
+		case f.how == hold: // the line is cut when the milter is dead
+			kill()
 			return cut
 		}
-		once()
+		happens()
 		return f.how
 	})
-	m.front.set(f, once)
+	m.front.set(f, happens)
 	m.dns.set(f.dnsDown)
-	if f.dnsDown {
-		once()
-	}
-	timer := time.AfterFunc(time.Hour, func() {})
+	timer := time.NewTimer(time.Hour)
 	if f.killAfter > 0 {
-		dead := make(chan struct{})
-		timer = time.AfterFunc(f.killAfter, func() {
-			defer close(dead)
-			once()
-			l.milter.Process.Kill()
-			l.milter.Wait()
-		})
-		return func() bool {
-			if !timer.Stop() {
-				<-dead
-				m.restart()
-			}
-			return did()
-		}
+		timer = time.AfterFunc(f.killAfter, kill)
 	}
-	return func() bool {
-		timer.Stop()
+	return func() (bool, []copySeen) {
 		m.dns.set(false)
-		if f.how == hold && did() {
+		stopped := timer.Stop()
+		m.l.copiesTap.open.Wait() // what the milter has sent arrives after its death
+		copies := m.l.copiesTap.seen()
+		m.l.copiesTap.set(nil)
+		switch {
+		case f.killAfter > 0 && !stopped, f.how == hold && closed(happened):
+			<-dead
 			m.restart()
 		}
-		return did()
+		return closed(happened) || f.dnsDown, copies
+	}
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
 	}
 }
 

@@ -20,8 +20,9 @@ import (
 // the point that a test names.
 type tap struct {
 	listener net.Listener
-	network  string // of the program behind it,
-	address  string // and where it is
+	network  string         // of the program behind it,
+	address  string         // and where it is
+	open     sync.WaitGroup // sessions
 
 	mu       sync.Mutex // guards what follows
 	judge    judge
@@ -137,11 +138,11 @@ func (p *tap) serve(session func(number int, client, server net.Conn) error) {
 		number := p.sessions
 		p.copies = append(p.copies, copySeen{})
 		p.mu.Unlock()
-		go func() {
+		p.open.Go(func() {
 			defer client.Close()
 			defer server.Close()
 			session(number, client, server)
-		}()
+		})
 	}
 }
 
