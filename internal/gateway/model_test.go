@@ -223,7 +223,7 @@ func (a modelTally) String() string {
 // check: the test has seen what it is about, and second copies are few.
 func (a modelTally) check(t *testing.T) {
 	t.Helper()
-	for _, kind := range []faultKind{refused, cutOff, hangs, dies, diesBefore, diesAfter, diesLate, handLost, noteFails} {
+	for _, kind := range []faultKind{refused, cutOff, hangs, dies, diesBefore, diesAfter, diesLate, handLost, journalFull, noteFails} {
 		if a.mails >= 1000 && a.faults[kind] == 0 {
 			t.Errorf("it never happened that: %s", kind)
 		}

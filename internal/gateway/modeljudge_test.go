@@ -29,6 +29,9 @@ func (t *modelTransaction) judgeReply(v Verdict) error {
 	if got != w.plan.end && !(needs && t.excused() && got == stuck) {
 		return fmt.Errorf("in the end: %s (%s; %v), the policy says %s; fault: %v", got, v.Reply.Text, v.Trouble, w.plan.end, t.office.fault)
 	}
+	if got == stuck && t.office.fault.kind == journalFull {
+		t.office.happens()
+	}
 	copies := len(t.office.mails())
 	if v.Reply.Action == Accept && copies > w.plan.copies+1 {
 		return fmt.Errorf("%d copies, where %d would do", copies, w.plan.copies)

@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -361,6 +362,7 @@ func (t *modelTransaction) restart() error {
 // takeCopies takes what the office took, and notes which copies nobody can know of.
 func (t *modelTransaction) takeCopies() error {
 	w := t.w
+	doubtful := 0
 	for _, p := range t.office.mails() {
 		w.tally.copies++
 		to, err := t.named(p.to)
@@ -373,6 +375,9 @@ func (t *modelTransaction) takeCopies() error {
 		}
 		if t.office.happened && !t.isNoted(to) {
 			w.tally.doubtful++
+			if doubtful++; doubtful > 1 && t.office.fault.kind == cutOff {
+				return errors.New("one line was cut, and more than one copy is not written down")
+			}
 			for _, r := range to {
 				w.state[r.mailbox()].extra++
 			}
