@@ -42,6 +42,14 @@ func (f modelFault) String() string {
 	return string(f.kind)
 }
 
+// enhanced: 552 is a copy that is too long.
+func (f modelFault) enhanced() smtp.EnhancedCode {
+	if f.code == 552 {
+		return smtp.EnhancedCode{5, 3, 4}
+	}
+	return smtp.EnhancedCode{f.code / 100, 3, 0}
+}
+
 type faultKind string
 
 const (
@@ -152,7 +160,7 @@ func (o *faultyOffice) command(command, argument string) error {
 		f.recipient != "" && !slices.Contains(strings.Split(argument, " "), withoutQuotes(f.recipient)):
 	case f.kind == refused:
 		o.happens()
-		return &smtp.SMTPError{Code: f.code, EnhancedCode: smtp.EnhancedCode{f.code / 100, 3, 0}, Message: "no"}
+		return &smtp.SMTPError{Code: f.code, EnhancedCode: f.enhanced(), Message: "no"}
 	case f.kind == dies:
 		o.kill()
 		return errDead
@@ -232,7 +240,9 @@ func (l *faultyLine) send(p []byte) (int, error) {
 		if err := l.office.command("DATA", strings.Join(l.to, " ")); errors.Is(err, errDead) {
 			return 0, err
 		} else if err != nil {
-			l.reply = fmt.Sprintf("%d 4.3.0 no\r\n", l.office.fault.code)
+			f := l.office.fault
+			e := f.enhanced()
+			l.reply = fmt.Sprintf("%d %d.%d.%d no\r\n", f.code, e[0], e[1], e[2])
 			return len(p), nil
 		}
 	}

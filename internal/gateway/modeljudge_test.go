@@ -23,7 +23,7 @@ func (t *modelTransaction) judgeReply(v Verdict) error {
 	}
 	needs := w.plan.end == ok250 && (w.plan.copies > 0 || !w.journal.empty())
 	stuck := "451 4.3.0"
-	if t.office.fault.kind == refused && t.office.fault.code == 552 { // the copy is too long for the MTA
+	if f := t.office.fault; f.kind == refused && f.code == 552 && f.command != "DOT" { // the copy is too long for the MTA
 		stuck = "550 5.5.3"
 	}
 	if got != w.plan.end && !(needs && t.excused() && got == stuck) {
