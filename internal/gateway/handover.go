@@ -154,8 +154,11 @@ func (d division) removed(pickup bool) []string {
 		}
 	}
 	gone := slices.Clone(d.copies)
-	if !d.hand.known(ambiguousNames([]Group{d.hand, d.served}, pickup), pickup) { // rather twice than not at all
-		gone = append(gone, d.served)
+	ambiguous := ambiguousNames([]Group{d.hand, d.served}, pickup)
+	for _, r := range d.served {
+		if one := (Group{r}); !one.known(ambiguous, pickup) { // rather twice than not at all
+			gone = append(gone, one)
+		}
 	}
 	for _, g := range gone {
 		for _, r := range g {

@@ -82,3 +82,21 @@ func TestSameMailAtTheSameTime(t *testing.T) {
 		})
 	}
 }
+
+// Of those who have got their copy only those stay on the mail in hand whom the MTA
+// could take for somebody who has not.
+func TestComesAgainForANamesake(t *testing.T) {
+	g, _, _ := newGateway(t)
+	splittingGateway(t, g)
+	h := header("To: rsa@example.net, bob@example.org\nMessage-ID: <1@example.org>")
+	first := begin(t, g, "rsa@example.net", "bob@example.org", "dave@example.org")
+	if v := send(t, first, h, []byte(greeting)); v.Reply.Action != Accept {
+		t.Fatal(v.Trouble)
+	}
+	first.Close() // the MTA has died
+	m := begin(t, g, "bob@example.org", "dave@example.org", "Bob@example.org")
+	v := send(t, m, h, []byte(greeting))
+	if v.Reply.Action != Accept || v.Nobody || strings.Join(v.Removes, " ") != "dave@example.org" {
+		t.Errorf("%s, removes %q, nobody %v", codes(v.Reply), v.Removes, v.Nobody)
+	}
+}
