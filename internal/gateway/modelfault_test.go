@@ -62,6 +62,7 @@ const (
 	diesAfter   faultKind = "process dies after its verdict, which the MTA does not get"
 	diesLate    faultKind = "process dies when the MTA has accepted, and does not know of it"
 	handLost    faultKind = "MTA dies after the verdict"
+	handFails   faultKind = "MTA fails after the verdict, and only its client hears of it"
 	journalFull faultKind = "journal cannot be written to"
 	noteFails   faultKind = "journal fails when the office has a copy"
 )
@@ -84,7 +85,7 @@ func (c *modelCase) newTry(r *rand.Rand) modelTry {
 }
 
 func (c *modelCase) newFault(r *rand.Rand) modelFault {
-	f := modelFault{kind: pickOf(r, noFault, refused, refused, refused, cutOff, cutOff, cutOff, cutOff, hangs, hangs, dies, dies, dies, dies, diesBefore, diesAfter, diesLate, handLost, journalFull, noteFails)}
+	f := modelFault{kind: pickOf(r, noFault, refused, refused, refused, cutOff, cutOff, cutOff, cutOff, hangs, hangs, dies, dies, dies, dies, diesBefore, diesAfter, diesLate, handLost, handFails, journalFull, noteFails)}
 	switch f.kind {
 	case refused, dies:
 		if f.kind == dies && r.IntN(2) == 0 {

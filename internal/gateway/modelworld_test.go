@@ -316,6 +316,10 @@ func (t *modelTransaction) conclude(v Verdict, h message.Header, ended bool) err
 	if err := t.takeCopies(); err != nil {
 		return err
 	}
+	if accepts && kind == handFails {
+		accepts = false
+		t.handFails(v)
+	}
 	if accepts {
 		if err := t.takeHand(v, h); err != nil {
 			return err
@@ -330,6 +334,19 @@ func (t *modelTransaction) conclude(v Verdict, h message.Header, ended bool) err
 		t.w.tell(t.in...)
 	}
 	return t.restart()
+}
+
+// handFails: the gateway hears what it hears of a mail that went through.
+func (t *modelTransaction) handFails(v Verdict) {
+	t.office.happens()
+	t.mail.Accepted()
+	for _, r := range t.in {
+		s := t.w.state[r.mailbox()]
+		if s.copies > s.before {
+			s.extra++
+			t.w.tally.doubtful++
+		}
+	}
 }
 
 // restart starts the gateway anew, if it has died or has no journal.
@@ -445,6 +462,7 @@ func (t *modelTransaction) takeHand(v Verdict, h message.Header) error {
 			to = append(to, r)
 		}
 	}
+	t.allowNamesakes(to)
 	if len(to) > 0 {
 		w.tally.hands++
 		var text strings.Builder
@@ -469,6 +487,20 @@ func (t *modelTransaction) takeHand(v Verdict, h message.Header) error {
 		}
 	}
 	return nil
+}
+
+// allowNamesakes: whoever has got his copy stays on the mail in hand if an MTA could
+// take him for somebody who has not; rather twice than not at all.
+func (t *modelTransaction) allowNamesakes(to []*modelRcpt) {
+	for _, r := range to {
+		s := t.w.state[r.mailbox()]
+		if s.copies > s.before && slices.ContainsFunc(to, func(o *modelRcpt) bool {
+			return o.mailbox() != r.mailbox() && lower(o.local) == lower(r.local)
+		}) {
+			s.extra++
+			t.w.tally.doubtful++
+		}
+	}
 }
 
 // taken is the header that the verdict makes.
