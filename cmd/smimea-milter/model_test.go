@@ -143,6 +143,9 @@ func (m *modelMail) send() error {
 		if !calm {
 			f = m.newFault()
 		}
+		for calm && m.dns.wasDown() {
+			time.Sleep(100 * time.Millisecond)
+		}
 		m.faults = append(m.faults, f.String())
 		before := len(m.pending())
 		if err := m.try(f); err != nil {
