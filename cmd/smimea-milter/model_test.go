@@ -32,26 +32,45 @@ func TestModel(t *testing.T) {
 	l.copiesTap = l.tapCopies()
 	front := l.tapBytes()
 	dns := newModelDNS(t, l.resolver)
-	m := &model{l: l, t: t, town: newModelTown(l), front: front, dns: dns}
+	m := &model{l: l, t: t, town: newModelTown(l), front: front, dns: dns, sent: map[string]*modelMail{}}
 	l.startMilter(dns.address())
 	var mails []*modelMail
-	for seed := uint64(1); seed <= uint64(*modelMails); seed++ {
-		if *modelSeed != 0 {
-			seed = *modelSeed
-		}
-		mail := m.newMail(seed)
+	seeds := upTo(*modelMails)
+	if *modelSeed != 0 {
+		seeds = []int{int(*modelSeed) - 1}
+	}
+	for _, seed := range seeds {
+		mail := m.newMail(uint64(seed) + 1)
 		mails = append(mails, mail)
-		if err := mail.send(); err != nil {
-			t.Errorf("%v\n%s", err, mail)
-			break
-		}
-		if *modelSeed != 0 {
+		if mail.wrong = mail.send(); mail.wrong != nil {
 			break
 		}
 	}
 	m.judge(mails)
 	t.Logf("%d mails, %d tries, %d accepted; %d copies; %d copies of which nobody could know, and %d second ones; the milter died %d times",
 		len(mails), m.tries, m.accepted, m.deliveries, m.doubtful, m.second, m.killed)
+	if i := slices.IndexFunc(mails, func(mail *modelMail) bool { return mail.wrong != nil }); i >= 0 {
+		t.Errorf("%v\n%s", mails[i].wrong, mails[i])
+		smaller := mails[i].shrink()
+		t.Errorf("and with fewer recipients: %v\n%s", smaller.wrong, smaller)
+	}
+}
+
+// shrink sends the mail again, to fewer and fewer recipients, as long as it fails.
+func (m *modelMail) shrink() *modelMail {
+	for i := 0; i < len(m.to) && len(m.to) > 1; {
+		d := m.newMail(m.seed)
+		d.to = slices.Delete(slices.Clone(m.to), i, i+1)
+		if d.wrong = d.send(); d.wrong == nil {
+			d.judge([]*modelMail{d})
+		}
+		if d.wrong != nil {
+			m = d
+		} else {
+			i++
+		}
+	}
+	return m
 }
 
 // A model is the lab as the test sees it.
@@ -61,6 +80,8 @@ type model struct {
 	town  *modelTown
 	front *byteTap
 	dns   *modelDNS
+
+	sent map[string]*modelMail // by subject
 
 	tries, accepted, deliveries, doubtful, second, killed int
 }
@@ -75,7 +96,9 @@ type modelMail struct {
 	visible map[*modelPerson]bool
 	marked  bool
 	body    string
+	subject string
 	faults  []string // that there were
+	wrong   error
 
 	told  map[*modelPerson]string // why he does not get it
 	got   map[*modelPerson]bool   // in a mail that was accepted
@@ -95,6 +118,8 @@ func (m *model) newMail(seed uint64) *modelMail {
 		}
 		mail.visible[p] = r.IntN(4) >= hides
 	}
+	mail.subject = fmt.Sprintf("model %d.", len(m.sent))
+	m.sent[mail.subject] = mail
 	mail.body = secret + "\r\n"
 	if r.IntN(4) == 0 {
 		mail.body += encoded(r.IntN(300_000))
@@ -103,8 +128,6 @@ func (m *model) newMail(seed uint64) *modelMail {
 }
 
 const modelFields = "Content-Type: text/plain\r\n"
-
-func (m *modelMail) subject() string { return fmt.Sprintf("model %d.", m.seed) }
 
 func (m *modelMail) text() string {
 	var seen, blind []string
@@ -116,9 +139,9 @@ func (m *modelMail) text() string {
 		}
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "From: Bob <bob@house.test>\r\nSubject: %s\r\n", m.subject())
+	fmt.Fprintf(&b, "From: Bob <bob@house.test>\r\nSubject: %s\r\n", m.subject)
 	if m.seed%2 == 0 {
-		fmt.Fprintf(&b, "Message-ID: <model%d@house.test>\r\n", m.seed)
+		fmt.Fprintf(&b, "Message-ID: <%s@house.test>\r\n", strings.ReplaceAll(m.subject, " ", ""))
 	}
 	if len(seen) == 0 {
 		seen = []string{"undisclosed-recipients:;"}
@@ -288,32 +311,31 @@ func (m *modelMail) compare(f modelFault, said modelReplies, disturbed bool) err
 	return nil
 }
 
-// judge looks at everything that has left, when nothing more will come.
+// judge looks at what has left, when nothing more will come.
 func (m *model) judge(mails []*modelMail) {
-	by := map[string]*modelMail{}
-	for _, mail := range mails {
-		by[mail.subject()] = mail
-	}
 	wait(m.t, "Postfix' queue to be empty", func() bool {
 		return strings.Contains(string(m.l.run("postqueue", "-c", m.l.path("postfix"), "-p")), "queue is empty")
 	})
 	time.Sleep(time.Second)
 	copies := map[*modelMail]map[*modelPerson]int{}
+	for _, mail := range mails {
+		copies[mail] = map[*modelPerson]int{}
+	}
 	for _, d := range m.l.sink.Delivered() {
 		_, subject, _ := strings.Cut(string(d.Data), "\r\nSubject: ")
 		subject, _, _ = strings.Cut(subject, "\r\n")
-		mail := by[subject]
+		mail := m.sent[subject]
 		if mail == nil {
 			m.t.Errorf("a mail that nobody sent: %.500s", d.Data)
+			continue
+		}
+		if copies[mail] == nil {
 			continue
 		}
 		m.deliveries++
 		to, err := mail.judgeDelivery(d)
 		if err != nil {
-			m.t.Errorf("%v\n%s%.3000s", err, mail, d.Data)
-		}
-		if copies[mail] == nil {
-			copies[mail] = map[*modelPerson]int{}
+			mail.wrong = errors.Join(mail.wrong, fmt.Errorf("%w\n%.1500s", err, d.Data))
 		}
 		for _, p := range to {
 			copies[mail][p]++
@@ -321,23 +343,24 @@ func (m *model) judge(mails []*modelMail) {
 	}
 	for _, mail := range mails {
 		for _, p := range mail.to {
-			mail.judgeCount(p, copies[mail][p])
+			mail.wrong = errors.Join(mail.wrong, mail.judgeCount(p, copies[mail][p]))
 		}
 	}
 }
 
 // judgeCount: once, or the sender knows.
-func (m *modelMail) judgeCount(p *modelPerson, n int) {
+func (m *modelMail) judgeCount(p *modelPerson, n int) error {
 	switch {
 	case n == 0 && m.got[p]:
-		m.t.Errorf("%s has not got it, and it was accepted\n%s", p.address, m)
-	case n == 0 && m.told[p] == "" && !m.t.Failed():
-		m.t.Errorf("%s has not got it, and the sender does not know\n%s", p.address, m)
+		return fmt.Errorf("%s has not got it, and it was accepted", p.address)
+	case n == 0 && m.told[p] == "" && m.wrong == nil:
+		return fmt.Errorf("%s has not got it, and the sender does not know", p.address)
 	case n > 1+m.extra[p]:
-		m.t.Errorf("%s got it %d times\n%s", p.address, n, m)
+		return fmt.Errorf("%s got it %d times", p.address, n)
 	case n > 1:
 		m.second++
 	}
+	return nil
 }
 
 // judgeDelivery judges a mail that has left.
