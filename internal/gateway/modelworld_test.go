@@ -48,8 +48,10 @@ type modelTally struct {
 	faults                                map[faultKind]int // that happened
 
 	// doubtful are copies that the office took, without the gateway being able to
-	// know or to write down that it did; second are those that came of it.
-	doubtful, second int
+	// know or to write down that it did. More second copies are allowed to those whose
+	// MTA has failed behind the verdict, or could take them for somebody else. second
+	// are those that there were.
+	doubtful, allowed, second int
 }
 
 func newModelWorld(c *modelCase, dir string) (*modelWorld, error) {
@@ -344,7 +346,7 @@ func (t *modelTransaction) handFails(v Verdict) {
 		s := t.w.state[r.mailbox()]
 		if s.copies > s.before {
 			s.extra++
-			t.w.tally.doubtful++
+			t.w.tally.allowed++
 		}
 	}
 }
@@ -498,7 +500,7 @@ func (t *modelTransaction) allowNamesakes(to []*modelRcpt) {
 			return o.mailbox() != r.mailbox() && lower(o.local) == lower(r.local)
 		}) {
 			s.extra++
-			t.w.tally.doubtful++
+			t.w.tally.allowed++
 		}
 	}
 }
