@@ -93,7 +93,8 @@ func TestComesAgainForANamesake(t *testing.T) {
 	if v := send(t, first, h, []byte(greeting)); v.Reply.Action != Accept {
 		t.Fatal(v.Trouble)
 	}
-	first.Close() // the MTA has died
+	first.Close()
+	first.Lost() // the MTA has died
 	m := begin(t, g, "bob@example.org", "dave@example.org", "Bob@example.org")
 	v := send(t, m, h, []byte(greeting))
 	if v.Reply.Action != Accept || v.Nobody || strings.Join(v.Removes, " ") != "dave@example.org" {
