@@ -2,6 +2,8 @@ package config
 
 import (
 	"os"
+	"reflect"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -31,4 +33,36 @@ func TestDocumentedSettings(t *testing.T) {
 	if blocks < 5 {
 		t.Errorf("%d blocks: there must be more", blocks)
 	}
+}
+
+// The example explains every setting, as the manual says.
+func TestExampleHasEverySetting(t *testing.T) {
+	example, err := os.ReadFile("../../cmd/smimea-milter/smimea.toml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var set []string // names of tables and settings, commented out or not
+	for line := range strings.Lines(string(example)) {
+		name, _, _ := strings.Cut(strings.TrimLeft(line, "# "), " = ")
+		set = append(set, strings.TrimSpace(name))
+	}
+	for _, name := range settingNames(reflect.TypeFor[Config]()) {
+		if !slices.Contains(set, name) && !slices.Contains(set, "["+name+"]") && !slices.Contains(set, "[["+name+"]]") {
+			t.Errorf("the example does not have %q", name)
+		}
+	}
+}
+
+func settingNames(table reflect.Type) (names []string) {
+	switch table.Kind() {
+	case reflect.Slice:
+		return settingNames(table.Elem())
+	case reflect.Struct:
+		for i := range table.NumField() {
+			if name := table.Field(i).Tag.Get("toml"); name != "" {
+				names = append(append(names, name), settingNames(table.Field(i).Type)...)
+			}
+		}
+	}
+	return names
 }
