@@ -35,6 +35,54 @@ func TestDocumentedSettings(t *testing.T) {
 	}
 }
 
+// The guide has the settings of mail servers in full, and they are the README's, which
+// are tried with these mail servers.
+func TestGuideHasTheLinesOfTheREADME(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	guide, err := os.ReadFile("../../docs/postmaster.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, heading := range []string{
+		"# /etc/postfix/main.cf, for everything", "# /etc/postfix/master.cf, for copies",
+		"# /etc/postfix/main.cf, with a DKIM signer", "# /etc/postfix/master.cf, for copies, with a DKIM signer",
+		"dnl /etc/mail/sendmail.mc, above MAILER_DEFINITIONS", "dnl /etc/mail/sendmail.mc, for copies",
+	} {
+		_, block, ok := strings.Cut(string(readme), "```cfg\n"+heading+"\n")
+		block, _, _ = strings.Cut(block, "```")
+		if !ok || !strings.Contains(string(guide), "\n"+block) {
+			t.Errorf("the README has below %q, and the guide has not:\n%s", heading, block)
+		}
+	}
+}
+
+// So has the manual those of main.cf, without their comments.
+func TestManualHasTheLinesOfTheREADME(t *testing.T) {
+	readme, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	manual, err := os.ReadFile("../../cmd/smimea-milter/smimea-milter.8")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, heading := range []string{"for everything", "so that what leaves passes once more"} {
+		_, block, ok := strings.Cut(string(readme), "```cfg\n# /etc/postfix/main.cf, "+heading+"\n")
+		block, _, _ = strings.Cut(block, "```")
+		if !ok {
+			t.Fatalf("the README has no lines %q", heading)
+		}
+		for line := range strings.Lines(block) {
+			if !strings.HasPrefix(line, "#") && !strings.Contains(string(manual), "\n"+line) {
+				t.Errorf("the README has, and the manual has not: %s", line)
+			}
+		}
+	}
+}
+
 // The example explains every setting, as the manual says.
 func TestExampleHasEverySetting(t *testing.T) {
 	example, err := os.ReadFile("../../cmd/smimea-milter/smimea.toml")
