@@ -12,11 +12,8 @@ import (
 func TestDocumentedSettings(t *testing.T) {
 	blocks := 0
 	for _, file := range []string{"../../README.md", "../../docs/postmaster.md"} {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			t.Fatal(err)
-		}
-		for _, rest := range strings.Split(string(text), "```toml\n")[1:] {
+		text := read(t, file)
+		for _, rest := range strings.Split(text, "```toml\n")[1:] {
 			block, _, closed := strings.Cut(rest, "```")
 			if !closed {
 				t.Fatalf("%s: a block has no end", file)
@@ -38,45 +35,33 @@ func TestDocumentedSettings(t *testing.T) {
 // The guide has the settings of mail servers in full, and they are the README's, which
 // are tried with these mail servers.
 func TestGuideHasTheLinesOfTheREADME(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	guide, err := os.ReadFile("../../docs/postmaster.md")
-	if err != nil {
-		t.Fatal(err)
-	}
+	readme := read(t, "../../README.md")
+	guide := read(t, "../../docs/postmaster.md")
 	for _, heading := range []string{
 		"# /etc/postfix/main.cf, for everything", "# /etc/postfix/master.cf, for copies",
 		"# /etc/postfix/main.cf, with a DKIM signer", "# /etc/postfix/master.cf, for copies, with a DKIM signer",
 		"dnl /etc/mail/sendmail.mc, above MAILER_DEFINITIONS", "dnl /etc/mail/sendmail.mc, for copies",
 	} {
-		_, block, ok := strings.Cut(string(readme), "```cfg\n"+heading+"\n")
+		_, block, ok := strings.Cut(readme, "```cfg\n"+heading+"\n")
 		block, _, _ = strings.Cut(block, "```")
-		if !ok || !strings.Contains(string(guide), "\n"+block) {
+		if !ok || !strings.Contains(guide, "\n"+block) {
 			t.Errorf("the README has below %q, and the guide has not:\n%s", heading, block)
 		}
 	}
 }
 
-// So has the manual those of main.cf, without their comments.
+// The manual has those of main.cf, without their comments.
 func TestManualHasTheLinesOfTheREADME(t *testing.T) {
-	readme, err := os.ReadFile("../../README.md")
-	if err != nil {
-		t.Fatal(err)
-	}
-	manual, err := os.ReadFile("../../cmd/smimea-milter/smimea-milter.8")
-	if err != nil {
-		t.Fatal(err)
-	}
+	readme := read(t, "../../README.md")
+	manual := read(t, "../../cmd/smimea-milter/smimea-milter.8")
 	for _, heading := range []string{"for everything", "so that what leaves passes once more"} {
-		_, block, ok := strings.Cut(string(readme), "```cfg\n# /etc/postfix/main.cf, "+heading+"\n")
+		_, block, ok := strings.Cut(readme, "```cfg\n# /etc/postfix/main.cf, "+heading+"\n")
 		block, _, _ = strings.Cut(block, "```")
 		if !ok {
 			t.Fatalf("the README has no lines %q", heading)
 		}
 		for line := range strings.Lines(block) {
-			if !strings.HasPrefix(line, "#") && !strings.Contains(string(manual), "\n"+line) {
+			if !strings.HasPrefix(line, "#") && !strings.Contains(manual, "\n"+line) {
 				t.Errorf("the README has, and the manual has not: %s", line)
 			}
 		}
@@ -85,12 +70,9 @@ func TestManualHasTheLinesOfTheREADME(t *testing.T) {
 
 // The example explains every setting, as the manual says.
 func TestExampleHasEverySetting(t *testing.T) {
-	example, err := os.ReadFile("../../cmd/smimea-milter/smimea.toml")
-	if err != nil {
-		t.Fatal(err)
-	}
+	example := read(t, "../../cmd/smimea-milter/smimea.toml")
 	var set []string // names of tables and settings, commented out or not
-	for line := range strings.Lines(string(example)) {
+	for line := range strings.Lines(example) {
 		name, _, _ := strings.Cut(strings.TrimLeft(line, "# "), " = ")
 		set = append(set, strings.TrimSpace(name))
 	}
@@ -113,4 +95,13 @@ func settingNames(table reflect.Type) (names []string) {
 		}
 	}
 	return names
+}
+
+func read(t *testing.T, path string) string {
+	t.Helper()
+	content, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(content)
 }
