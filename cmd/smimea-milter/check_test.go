@@ -72,11 +72,14 @@ func TestPostfixFindings(t *testing.T) {
 		"myorigin":              "house.test",
 		"virtual_alias_domains": "hash:/etc/postfix/virtual",
 		"relay_domains":         "",
+
+		"127.0.0.1:10026/inet/smtpd_milters": "",
 	}
 	rules := []gateway.Rule{
 		{Recipients: []string{"house.test", ".house.test"}, Action: gateway.Never},
 		{Recipients: []string{"*"}, Action: gateway.Require},
 	}
+	const none = "(not there)"
 	for _, tt := range []struct {
 		name      string
 		set       map[string]string
@@ -120,6 +123,9 @@ func TestPostfixFindings(t *testing.T) {
 		{name: "everybody says so", set: map[string]string{"milter_macro_daemon_name": "smimea-resubmit"}, want: "warning: milter_macro_daemon_name = smimea-resubmit in main.cf: whatever programs"},
 		{name: "another listener says so", set: map[string]string{"submission/inet/milter_macro_daemon_name": "smimea-resubmit"},
 			want: "warning: submission/inet/milter_macro_daemon_name = smimea-resubmit: what programs of this machine send by submission passes the gateway UNSEEN"},
+		{name: "copies come back, by main.cf", set: map[string]string{"127.0.0.1:10026/inet/smtpd_milters": none}, want: "warning: 127.0.0.1:10026: copies come back to the gateway (add -o smtpd_milters= "},
+		{name: "copies come back by main.cf, and say so", set: map[string]string{"127.0.0.1:10026/inet/smtpd_milters": none, "127.0.0.1:10026/inet/milter_macro_daemon_name": "smimea-resubmit"},
+			want: "ok: 127.0.0.1:10026: copies come back to the gateway, which passes them", not: "warning:"},
 		{name: "aliases are forgotten", set: map[string]string{"enable_original_recipient": "no"}, want: "warning: enable_original_recipient = no: an alias and its target"},
 		{name: "house not covered", set: map[string]string{"virtual_mailbox_domains": "other.test proxy:mysql:/etc/x.cf house.test", "relay_domains": ".third.test"}, want: "warning: Postfix's own domains other.test, .third.test (those named outright): no `never` rule covers them"},
 	} {
@@ -129,6 +135,9 @@ func TestPostfixFindings(t *testing.T) {
 		}
 		for k, v := range tt.set {
 			mta[k] = v
+			if v == none {
+				delete(mta, k)
+			}
 		}
 		sockets := tt.sockets
 		if sockets == nil {

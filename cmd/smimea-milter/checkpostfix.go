@@ -175,11 +175,12 @@ func toTempfail(parameter string) string {
 func (r *report) smtpMilters(mta map[string]string, sockets []string) {
 	const parameter, what = "smtpd_milters", "what comes by SMTP"
 	everywhere := r.milters(parameter, what, mta, sockets)
-	somewhere := everywhere
+	somewhere, ownListener := everywhere, false
 	for own := range ofServices(mta, parameter) {
 		service := strings.TrimSuffix(own, "/inet/"+parameter)
 		switch {
 		case r.isListener(service):
+			ownListener = true
 			r.listener(mta, service, asks(mta[own], mta, sockets))
 		case r.milters(own, "what comes by "+service, mta, sockets):
 			somewhere = true
@@ -189,6 +190,9 @@ func (r *report) smtpMilters(mta map[string]string, sockets []string) {
 	}
 	if !somewhere {
 		r.missing(parameter, what, mta, sockets)
+	}
+	if r.copies != "" && everywhere && !ownListener {
+		r.sharedListener(mta)
 	}
 }
 

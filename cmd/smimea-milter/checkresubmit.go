@@ -2,6 +2,7 @@ package main
 
 import (
 	"errors"
+	"fmt"
 	"io/fs"
 	"net"
 	"os"
@@ -24,7 +25,8 @@ func (r *report) resubmit(settings *config.Config) {
 	}
 	r.copies = at
 	if err := askListener(at); err != nil {
-		r.fail("copies cannot go to %s, and mails that need some are deferred: %v (see README: master.cf, for copies)", at, err)
+		r.fail("copies cannot go to %s, and mails that need some are deferred: %v (Postfix needs the lines below in master.cf; for Sendmail see smimea-milter(8))\n%s",
+			at, err, listenerLines(at, settings.Limits.Copies))
 	} else {
 		r.ok("copies go to %s: it answers, and keeps what is in clear out of bounces", at)
 	}
@@ -39,6 +41,27 @@ func (r *report) resubmit(settings *config.Config) {
 	default:
 		r.ok("resubmit.journal: %s is there", dir)
 	}
+}
+
+// listenerLines are what makes Postfix take so many copies at once; the README has
+// them for 100.
+func listenerLines(at string, copies int) string {
+	return fmt.Sprintf(`%s inet n - y - %d smtpd
+  -o syslog_name=postfix/smimea
+  -o `+daemonName+`=`+milter.ResubmitDaemon+`
+  -o smtpd_milters=
+  -o local_header_rewrite_clients=
+  -o mynetworks=127.0.0.0/8
+  -o smtpd_client_restrictions=permit_mynetworks,reject
+  -o smtpd_helo_restrictions=
+  -o smtpd_sender_restrictions=
+  -o smtpd_relay_restrictions=permit_mynetworks,reject
+  -o smtpd_recipient_restrictions=permit_mynetworks,reject
+  -o smtpd_data_restrictions=
+  -o smtpd_end_of_data_restrictions=
+  -o smtpd_reject_unlisted_recipient=no
+  -o smtpd_discard_ehlo_keywords=
+  -o smtpd_tls_security_level=none`, at, copies+10)
 }
 
 // askListener says what keeps a listener from taking copies.
@@ -103,4 +126,17 @@ func (r *report) listener(mta map[string]string, service string, asksUs bool) {
 	default:
 		r.ok("%s: copies do not come back to the gateway", service)
 	}
+}
+
+// sharedListener: one without milters of its own asks those of main.cf, and so the
+// gateway.
+func (r *report) sharedListener(mta map[string]string) {
+	for own, name := range ofServices(mta, daemonName) {
+		service := strings.TrimSuffix(own, "/inet/"+daemonName)
+		if r.isListener(service) && name == milter.ResubmitDaemon {
+			r.ok("%s: copies come back to the gateway, which passes them", service)
+			return
+		}
+	}
+	r.warn("%s: copies come back to the gateway (add -o smtpd_milters= to that service of master.cf, or name your DKIM signer there)", r.copies)
 }
