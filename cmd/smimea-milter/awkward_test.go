@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/x509"
 	"encoding/base64"
-	"encoding/pem"
 	"fmt"
 	"math/rand/v2"
 	"regexp"
@@ -175,23 +174,15 @@ func (l *lab) judge(t *testing.T, s *sentMail, arrived []testnet.Delivery) {
 }
 
 func (l *lab) openOurselves(object []byte, address string) ([]byte, error) {
-	cert, err := x509.ParseCertificate(l.readPEM(l.keys[address].cert))
+	cert, err := x509.ParseCertificate(derOf(l.t, l.keys[address].cert))
 	if err != nil {
 		return nil, err
 	}
-	key, err := x509.ParsePKCS8PrivateKey(l.readPEM(l.keys[address].key))
+	key, err := x509.ParsePKCS8PrivateKey(derOf(l.t, l.keys[address].key))
 	if err != nil {
 		return nil, err
 	}
 	return cms.Decrypt(object, cert, crypto.PrivateKey(key))
-}
-
-func (l *lab) readPEM(path string) []byte {
-	block, _ := pem.Decode([]byte(readFile(l.t, path)))
-	if block == nil {
-		l.t.Fatalf("no PEM in %s", path)
-	}
-	return block.Bytes
 }
 
 // difference shows where two entities part.

@@ -2,7 +2,6 @@ package main_test
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"slices"
 	"strings"
@@ -215,7 +214,7 @@ func (l *lab) testList(t *testing.T) {
 func (l *lab) wantTwo(t *testing.T, from, to string, readers ...string) {
 	t.Helper()
 	before := len(l.sink.Delivered())
-	if err := l.sendAs(from, mail(entity{"Content-Type: text/plain\r\n", secret + "\r\n"}, to), to); err != nil {
+	if err := l.sendFrom(from, mail(entity{"Content-Type: text/plain\r\n", secret + "\r\n"}, to), to); err != nil {
 		t.Fatal(err)
 	}
 	wait(t, "two mails", func() bool { return len(l.sink.Delivered()) >= before+2 })
@@ -236,7 +235,7 @@ func (l *lab) wantTwo(t *testing.T, from, to string, readers ...string) {
 func (l *lab) testBounce(t *testing.T) {
 	before := len(l.sink.Delivered())
 	text := mail(entity{"Content-Type: text/plain\r\n", secret + "\r\n"}, "lost@house.test")
-	if err := l.sendAs("rsa@good.test", text, "lost@house.test"); err != nil {
+	if err := l.sendFrom("rsa@good.test", text, "lost@house.test"); err != nil {
 		t.Fatal(err)
 	}
 	wait(t, "the bounce", func() bool { return len(l.sink.Delivered()) > before })
@@ -249,16 +248,6 @@ func (l *lab) testBounce(t *testing.T) {
 			t.Errorf("the bounce quotes the plaintext: %.4000s", d.Data)
 		}
 	}
-}
-
-// sendAs is send for another sender than Bob.
-func (l *lab) sendAs(from, mail, to string) error {
-	c, err := smtp.Dial(l.smtp)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	return errors.Join(c.SendMail(from, []string{to}, strings.NewReader(mail)), c.Quit())
 }
 
 // testWaits sends while the gateway is not there: the mail waits in the queue,

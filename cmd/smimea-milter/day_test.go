@@ -8,7 +8,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"os/user"
 	"regexp"
 	"strings"
 	"sync"
@@ -122,7 +121,7 @@ func (l *lab) testRestartUnderLoad(t *testing.T, start func()) {
 
 // testRestartWithSocket has somebody else keep the socket, as systemd does.
 func (l *lab) testRestartWithSocket(t *testing.T) {
-	path := l.path("spool/smimea/milter.sock")
+	path := l.socket()
 	os.Remove(path)
 	socket, err := net.ListenUnix("unix", &net.UnixAddr{Name: path, Net: "unix"})
 	if err != nil {
@@ -139,15 +138,6 @@ func (l *lab) testRestartWithSocket(t *testing.T) {
 // startWith starts the daemon of the last settings with a socket that is there.
 func (l *lab) startWith(socket *net.UnixListener) {
 	l.t.Helper()
-	nobody, err := user.Lookup("nobody")
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	log, err := os.OpenFile(l.path("milter.log"), os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer log.Close()
 	file, err := socket.File()
 	if err != nil {
 		l.t.Fatal(err)
@@ -156,13 +146,7 @@ func (l *lab) startWith(socket *net.UnixListener) {
 	// Only a shell knows the number of a process before there is one.
 	cmd := exec.Command("sh", "-c", `LISTEN_FDS=1 LISTEN_PID=$$ exec "$0" "$@"`, l.bin+"/smimea-milter", "-config", l.path("smimea.toml"))
 	cmd.ExtraFiles = []*os.File{file}
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{
-		Uid: uint32(number(nobody.Uid)), Gid: uint32(number(nobody.Gid))}}
-	if err := cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	l.milter = cmd
+	l.runMilter(cmd)
 }
 
 // dayClients is how many send at the same time.

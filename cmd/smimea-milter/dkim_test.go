@@ -113,8 +113,7 @@ func (l *lab) signWith(port int) {
 	asks := strings.ReplaceAll(readmeLines(l.t, "# /etc/postfix/master.cf, for copies, with a DKIM signer"), signer, ours)
 	l.write("postfix/main.cf", main)
 	l.write("postfix/master.cf", strings.Replace(master, "  -o smtpd_milters=\n", asks, 1))
-	l.run("postfix", "-c", l.path("postfix"), "stop")
-	l.run("postfix", "-c", l.path("postfix"), "start")
+	l.restartPostfix()
 	waitForPort(l.t, l.copies)
 }
 

@@ -370,10 +370,6 @@ func readmeLines(t *testing.T, comment string) string {
 // startMilter starts smimea-milter as a user who is not root, asking resolver.
 func (l *lab) startMilter(resolver string) {
 	l.t.Helper()
-	nobody, err := user.Lookup("nobody")
-	if err != nil {
-		l.t.Fatal(err)
-	}
 	socket := l.socket()
 	mode := ""
 	if l.mode != "" {
@@ -395,19 +391,7 @@ action = "never"
 recipient = ["*"]
 action = "require"
 `, socket, mode, resolver, l.path("root.ds"), l.rules))
-	log, err := os.OpenFile(l.path("milter.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
-	if err != nil {
-		l.t.Fatal(err)
-	}
-	defer log.Close()
-	cmd := exec.Command(l.bin+"/smimea-milter", "-config", config)
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{
-		Uid: uint32(number(nobody.Uid)), Gid: uint32(number(nobody.Gid))}}
-	if err := cmd.Start(); err != nil {
-		l.t.Fatal(err)
-	}
-	l.milter = cmd
+	l.runMilter(exec.Command(l.bin+"/smimea-milter", "-config", config))
 	wait(l.t, "the milter's socket", func() bool {
 		conn, err := net.Dial("unix", socket)
 		if err == nil {
@@ -415,6 +399,27 @@ action = "require"
 		}
 		return err == nil
 	})
+}
+
+// runMilter starts a command that is the milter.
+func (l *lab) runMilter(cmd *exec.Cmd) {
+	l.t.Helper()
+	nobody, err := user.Lookup("nobody")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	log, err := os.OpenFile(l.path("milter.log"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	defer log.Close()
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{
+		Uid: uint32(number(nobody.Uid)), Gid: uint32(number(nobody.Gid))}}
+	if err := cmd.Start(); err != nil {
+		l.t.Fatal(err)
+	}
+	l.milter = cmd
 }
 
 func (l *lab) stopMilter() {

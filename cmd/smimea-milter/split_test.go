@@ -223,8 +223,8 @@ func (l *lab) testSplitDSN(t *testing.T) {
 	}
 }
 
-// testSpellings: Postfix takes off the mail in hand exactly whom it should, in
-// whatever spelling and through an alias.
+// testSpellings: the MTA takes off the mail in hand exactly whom it should, in
+// whatever spelling.
 func (l *lab) testSpellings(t *testing.T) {
 	for _, other := range []string{"Carol@Friend.test", "CAROL@friend.TEST", `"carol"@friend.test`} {
 		before := len(l.sink.Delivered())

@@ -133,7 +133,7 @@ func (l *lab) testSigned(t *testing.T) {
 	l.run("openssl", "cms", "-verify", "-in", inner, "-CAfile", signer.cert, "-purpose", "any")
 }
 
-// deliver sends a mail through Postfix and returns what its recipient reads.
+// deliver sends a mail through the MTA and returns what its recipient reads.
 func (l *lab) deliver(t *testing.T, e entity, to string) []byte {
 	t.Helper()
 	before := len(l.sink.Delivered())
@@ -176,10 +176,11 @@ func mail(e entity, to ...string) string {
 		version + e.String()
 }
 
-// send hands a mail of Bob's to Postfix by SMTP; the error is what the client is
+// send hands a mail of Bob's to the MTA by SMTP; the error is what the client is
 // told.
 func (l *lab) send(mail string, to ...string) error { return l.sendFrom("bob@house.test", mail, to...) }
 
+// sendFrom is send for another sender than Bob.
 func (l *lab) sendFrom(from, mail string, to ...string) error {
 	c, err := smtp.Dial(l.smtp)
 	if err != nil {

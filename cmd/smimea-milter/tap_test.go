@@ -69,7 +69,7 @@ func (l *lab) tapCopies() *tap {
 // tapMilter puts a tap between the MTA and the milter that is running.
 func (l *lab) tapMilter() *tap {
 	l.t.Helper()
-	socket := l.path("spool/smimea/milter.sock")
+	socket := l.socket()
 	p := &tap{network: "unix", address: l.path("spool/smimea/behind.sock")}
 	if err := os.Rename(socket, p.address); err != nil {
 		l.t.Fatal(err)
