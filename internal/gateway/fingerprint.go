@@ -6,6 +6,7 @@ import (
 	"hash"
 	"io"
 	"strings"
+	"time"
 
 	"smimea.example/internal/message"
 )
@@ -80,10 +81,28 @@ var trace = []string{
 }
 
 func isTrace(f message.Field) bool {
+	if isHandOver(f) {
+		return false
+	}
 	for _, name := range trace {
 		if f.Is(name) {
 			return true
 		}
 	}
 	return strings.HasPrefix(lower(f.Name), "x-")
+}
+
+// handOverTrace begins the trace field of a copy.
+const handOverTrace = "by smimea-milter (copy)"
+
+// handedOver is the trace field of a copy (RFC 5321, Section 4.4). A copy may come by
+// here once more, on its way out, while the mail that it was made of is still being
+// answered. By this field it is known not to be a second try of that mail, of which
+// its recipient has got his copy, and would now lose it.
+func handedOver(at time.Time) message.Field {
+	return message.Field{Name: "Received", Value: " " + handOverTrace + "; " + at.Format(time.RFC1123Z)}
+}
+
+func isHandOver(f message.Field) bool {
+	return f.Is("Received") && strings.HasPrefix(f.Text(), handOverTrace)
 }

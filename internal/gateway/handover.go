@@ -336,7 +336,7 @@ func (m *Mail) writeCopy(ctx context.Context, w io.Writer, to Group) error {
 	if err != nil {
 		return err
 	}
-	outside := m.edit.header(m.header, !to.plain())
+	outside := slices.Concat(message.Header{handedOver(time.Now())}, m.edit.header(m.header, !to.plain()))
 	if !to.plain() {
 		outside = append(outside, message.Envelope(to.cipher().Authenticated())...)
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/emersion/go-smtp"
 
 	"smimea.example/internal/cms"
+	"smimea.example/internal/message"
 )
 
 // A postOffice is the MTA's listener for copies, at the other end of a pipe. It
@@ -481,6 +482,33 @@ func TestJournalFailsBehindTheDots(t *testing.T) {
 	v := send(t, m, header("To: rsa@example.net"), []byte(greeting))
 	if v.Reply.Action != Accept || v.Trouble == nil || !v.Encrypted || len(office.mails()) != 1 {
 		t.Errorf("%s %v, %d copies", codes(v.Reply), v.Trouble, len(office.mails()))
+	}
+}
+
+// A copy that passes the gateway once more on its way out, while the mail that it was
+// made of is still being answered, is a mail of its own. Were it taken for a second try
+// of that mail, its recipient would be known to have his copy, and nobody would get it.
+func TestCopyPassesOnceMore(t *testing.T) {
+	g, _, _ := newGateway(t)
+	office := splittingGateway(t, g)
+	first := begin(t, g, "rsa@example.net", "bob@example.org")
+	h := header("To: rsa@example.net, bob@example.org\nMessage-ID: <1@example.org>\nDate: Sat, 28 Nov 2026 09:00:00 +0000")
+	if v := send(t, first, h, []byte(greeting)); v.Reply.Action != Accept {
+		t.Fatal(v.Trouble)
+	}
+	head, body, _ := strings.Cut(office.mails()[0].data, "\r\n\r\n")
+	again := message.Header{{Name: "Received", Value: " from mail.example.org by mail.example.org"}}
+	for line := range strings.SplitSeq(head, "\r\n") {
+		name, value, _ := strings.Cut(line, ":")
+		again = append(again, message.Field{Name: name, Value: value})
+	}
+	m := begin(t, g, "bob@example.org")
+	v := send(t, m, again, []byte(body))
+	if v.Reply.Action != Accept || v.Nobody || len(v.Removes) > 0 {
+		t.Errorf("%s %+v", codes(v.Reply), v)
+	}
+	if fate := m.Fates()[0]; fate.Sent != "plain" {
+		t.Errorf("he gets it as %q", fate.Sent)
 	}
 }
 
