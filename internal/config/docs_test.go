@@ -41,6 +41,7 @@ func TestGuideHasTheLinesOfTheREADME(t *testing.T) {
 		"# /etc/postfix/main.cf, for everything", "# /etc/postfix/master.cf, for copies",
 		"# /etc/postfix/main.cf, with a DKIM signer", "# /etc/postfix/master.cf, for copies, with a DKIM signer",
 		"dnl /etc/mail/sendmail.mc, above MAILER_DEFINITIONS", "dnl /etc/mail/sendmail.mc, for copies",
+		"dnl /etc/mail/sendmail.mc, with a DKIM signer, below the gateway", "dnl /etc/mail/sendmail.mc, for copies, with a DKIM signer",
 	} {
 		_, block, ok := strings.Cut(readme, "```cfg\n"+heading+"\n")
 		block, _, _ = strings.Cut(block, "```")
