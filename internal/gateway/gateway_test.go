@@ -7,8 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
-	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -462,97 +460,6 @@ func TestEndTooLate(t *testing.T) {
 	}
 }
 
-func TestLongHeader(t *testing.T) {
-	g, _, _ := newGateway(t)
-	m := begin(t, g, "rsa@example.net")
-	for range maxHeader/1000 + 1 {
-		m.Header(message.Field{Name: "References", Value: strings.Repeat("x", 1000)})
-	}
-	if r := m.EndHeader(""); codes(r) != "552 5.3.4" {
-		t.Errorf("%s %s", codes(r), r.Text)
-	}
-	if m.header != nil {
-		t.Error("the header is still there")
-	}
-}
-
-// Fields without contents take memory, too.
-func TestManyFields(t *testing.T) {
-	g, _, _ := newGateway(t)
-	m := begin(t, g, "rsa@example.net")
-	for range maxHeader/40 + 1 {
-		m.Header(message.Field{Name: "X"})
-	}
-	if r := m.EndHeader(""); codes(r) != "552 5.3.4" || m.header != nil {
-		t.Errorf("%s %s", codes(r), r.Text)
-	}
-}
-
-// What passes as it is may be as long as the mail server lets it.
-func TestLongHeaderUnderNever(t *testing.T) {
-	g, _, _ := newGateway(t)
-	m := begin(t, g, "bob@example.org")
-	for range maxHeader/1000 + 1 {
-		m.Header(message.Field{Name: "References", Value: strings.Repeat("x", 1000)})
-	}
-	if m.header != nil {
-		t.Error("the header is kept")
-	}
-	if v := send(t, m, nil, []byte("hello\r\n")); v.Reply.Action != Accept || v.Encrypted {
-		t.Errorf("%s %s", codes(v.Reply), v.Reply.Text)
-	}
-}
-
-// The envelope's fields come in the place of what went inside, and of what is
-// for nobody to see.
-func TestReplaces(t *testing.T) {
-	g, _, _ := newGateway(t)
-	h := header("Bcc: carol@example.com\nTo: rsa@example.net\nMIME-Version: 1.0\nContent-Type: text/plain\nSubject: x\ncontent-TYPE: text/html")
-	v := send(t, begin(t, g, "rsa@example.net"), h, nil)
-	if want := []string{"Bcc", "Content-Type", "content-TYPE"}; !slices.Equal(v.Replaces, want) {
-		t.Errorf("%q, want %q", v.Replaces, want)
-	}
-	if names := v.Header.Values("MIME-Version"); len(names) != 0 {
-		t.Errorf("MIME-Version is changed to %q, which it is", names)
-	}
-	for _, other := range []string{"To: x\nMIME-Version: 1.0 (by hand)", "MIME-Version: 1.0\nMime-version: 1.0", "To: x"} {
-		v := send(t, begin(t, g, "rsa@example.net"), header(other), nil)
-		if values := v.Header.Values("MIME-Version"); len(values) != 1 || values[0] != "1.0" {
-			t.Errorf("%q: MIME-Version becomes %q", other, values)
-		}
-	}
-}
-
-// A field with a blank before its colon cannot be taken off a mail by its name.
-func TestBlankBeforeTheColon(t *testing.T) {
-	g, _, _ := newGateway(t)
-	for _, test := range []struct{ name, to, field, want string }{
-		{"a field that goes inside", "rsa@example.net", "Content-Type ", "550 5.6.0"},
-		{"a field that stays", "rsa@example.net", "Subject ", "250 2.1.5"},
-		{"in a mail that passes", "bob@example.org", "Content-Type ", "250 2.1.5"},
-		{"Bcc, in a mail that passes", "bob@example.org", "Bcc ", "550 5.6.0"},
-	} {
-		v := send(t, begin(t, g, test.to), message.Header{{Name: test.field, Value: " x"}}, []byte("hello\r\n"))
-		if codes(v.Reply) != test.want {
-			t.Errorf("%s: %s %s, want %s", test.name, codes(v.Reply), v.Reply.Text, test.want)
-		}
-	}
-}
-
-// Fields that go inside are taken off by the MTA, which takes the longer the more
-// there are.
-func TestManyFieldsInside(t *testing.T) {
-	g, _, _ := newGateway(t)
-	for n, want := range map[int]string{maxReplaced: "250 2.1.5", maxReplaced + 1: "552 5.3.4"} {
-		m := begin(t, g, "rsa@example.net")
-		v := send(t, m, header(strings.Repeat("Content-X: a\n", n)), []byte("hello\r\n"))
-		if codes(v.Reply) != want || v.Encrypted != (n == maxReplaced) {
-			t.Errorf("%d fields: %s, encrypted: %v, want %s", n, codes(v.Reply), v.Encrypted, want)
-		}
-		m.Close()
-	}
-}
-
 func TestTooManyRecipients(t *testing.T) {
 	for _, pickup := range []bool{false, true} {
 		g, _, _ := newGateway(t)
@@ -571,72 +478,6 @@ func TestTooManyRecipients(t *testing.T) {
 		if v := send(t, m, header("To: bob@example.org"), nil); v.Reply.Action != want || len(m.Fates()) != maxRecipients {
 			t.Errorf("pickup %v: %s %s", pickup, codes(v.Reply), v.Reply.Text)
 		}
-	}
-}
-
-func TestFullDisk(t *testing.T) {
-	g, _, _ := newGateway(t)
-	g.Spool += "/missing"
-	m := begin(t, g, "rsa@example.net")
-	v := send(t, m, header("To: rsa@example.net"), bytes.Repeat([]byte("hello\r\n"), spoolMemory/4))
-	if codes(v.Reply) != "451 4.3.1" || v.Reply.Action != Defer || v.Body != nil || m.Fates()[0].Why == nil {
-		t.Errorf("%+v", v)
-	}
-}
-
-// The spool is in memory up to a bound and then in a file without a name; it
-// holds nothing of the mail in clear, and is gone after Close.
-func TestSpool(t *testing.T) {
-	g, _, _ := newGateway(t)
-	m := begin(t, g, "rsa@example.net")
-	const secret = "the merger will be announced on Monday\r\n"
-	v := send(t, m, header("To: rsa@example.net\nContent-Type: text/plain; name=merger"), []byte(strings.Repeat(secret, 3*spoolMemory/len(secret))))
-	if !v.Encrypted {
-		t.Fatalf("%s %s", codes(v.Reply), v.Reply.Text)
-	}
-	spool := &m.sealing.spool
-	if spool.memory.Len() != spoolMemory || spool.memory.Cap() > 4*spoolMemory {
-		t.Errorf("%d octets in memory, room for %d", spool.memory.Len(), spool.memory.Cap())
-	}
-	if files, err := os.ReadDir(g.Spool); err != nil || len(files) > 0 {
-		t.Errorf("files with names: %v, %v", files, err)
-	}
-	content, err := spool.content()
-	if err != nil {
-		t.Fatal(err)
-	}
-	text, err := io.ReadAll(content)
-	if err != nil || len(text) < 3*spoolMemory-len(secret) {
-		t.Fatalf("%d octets, %v", len(text), err)
-	}
-	for i := 0; i+8 <= len(secret); i++ {
-		if bytes.Contains(text, []byte(secret[i:i+8])) {
-			t.Fatalf("%q in the spool", secret[i:i+8])
-		}
-	}
-	file := spool.file
-	m.Close()
-	m.Close()
-	if _, err := file.Stat(); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("the file is still open: %v", err)
-	}
-}
-
-// Every way out of a mail before its end drops its spool.
-func TestSpoolIsDropped(t *testing.T) {
-	g, _, _ := newGateway(t)
-	m := begin(t, g, "rsa@example.net")
-	m.EndHeader("")
-	if _, err := m.Write(bytes.Repeat([]byte("hello\r\n"), spoolMemory/4)); err != nil {
-		t.Fatal(err)
-	}
-	file := m.sealing.spool.file
-	m.EndHeader("") // out of order
-	if _, err := file.Stat(); !errors.Is(err, os.ErrClosed) {
-		t.Errorf("the file is still open: %v", err)
-	}
-	if _, err := m.Write([]byte("more")); err == nil {
-		t.Error("Write goes on")
 	}
 }
 
