@@ -15,8 +15,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/emersion/go-smtp"
-
 	"smimea.example/internal/cms"
 	"smimea.example/tools/testnet"
 )
@@ -77,11 +75,13 @@ func (c *restartLoad) run(t *testing.T, client int) {
 		to, octets := restartMails[i%len(restartMails)].to, restartMails[i%len(restartMails)].octets
 		text := fmt.Sprintf("Message-ID: <%d.%d@house.test>\r\nFrom: Bob <bob@house.test>\r\nTo: %s\r\nSubject: %s\r\n\r\n%s\r\n%s",
 			client, i, strings.Join(to, ", "), subject, secret, encoded(octets))
-		if err := c.untilTaken(text, to); err != nil {
+		tries, err := c.lab.untilTaken(text, to...)
+		if err != nil {
 			t.Errorf("%s: %v", subject, err)
 			return
 		}
 		c.mu.Lock()
+		c.tries += tries
 		c.sent[subject] = to
 		c.mu.Unlock()
 	}
@@ -96,24 +96,6 @@ var restartMails = []struct {
 	{[]string{"carol@friend.test"}, 3000},
 	{[]string{"rsa@good.test", "rsa2@good.test", "dave@friend.test"}, 300_000}, // needs the spool
 	{[]string{"ec@good.test", "carol@friend.test", "dave@friend.test"}, 3000},
-}
-
-func (c *restartLoad) untilTaken(text string, to []string) error {
-	late := time.Now().Add(*restartsFor + patience)
-	for {
-		c.mu.Lock()
-		c.tries++
-		c.mu.Unlock()
-		err := c.lab.send(text, to...)
-		var reply *smtp.SMTPError
-		switch {
-		case err == nil:
-			return nil
-		case !errors.As(err, &reply) || reply.Code/100 != 4, time.Now().After(late):
-			return err
-		}
-		time.Sleep(50 * time.Millisecond)
-	}
 }
 
 // arrives waits until everything has arrived that was accepted, and a little for

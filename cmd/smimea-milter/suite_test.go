@@ -205,6 +205,19 @@ func (l *lab) sendFrom(from, mail string, to ...string) error {
 	return w.Close()
 }
 
+// untilTaken sends a mail of Bob's again for as long as its client is told to, and says
+// how often that was.
+func (l *lab) untilTaken(mail string, to ...string) (tries int, err error) {
+	for late := time.Now().Add(2 * patience); ; time.Sleep(50 * time.Millisecond) {
+		tries++
+		err := l.send(mail, to...)
+		var reply *smtp.SMTPError
+		if err == nil || !errors.As(err, &reply) || reply.Code/100 != 4 || time.Now().After(late) {
+			return tries, err
+		}
+	}
+}
+
 // testSeveral sends one mail to several people.
 func (l *lab) testSeveral(t *testing.T) {
 	l.sub("one envelope for two", func(t *testing.T) {
