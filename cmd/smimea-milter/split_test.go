@@ -21,6 +21,7 @@ func TestSplit(t *testing.T) {
 	l.startMilter(l.resolver)
 	l.checkFinds("ok: copies go to " + l.copies)
 	l.testSplit()
+	l.sub("FromElsewhere", l.testSplitFromElsewhere)
 }
 
 // TestSplitSendmail is the same with Sendmail.
@@ -38,7 +39,6 @@ func (l *lab) testSplit() {
 	l.sub("Twice", l.testSplitTwice)
 	l.sub("Pickup", l.testSplitPickup)
 	l.sub("DSN", l.testSplitDSN)
-	l.sub("FromElsewhere", l.testSplitFromElsewhere)
 	l.sub("Spellings", l.testSpellings)
 	l.sub("Bounce", l.testSplitBounce)
 	l.sub("Many", l.testManyHidden)
