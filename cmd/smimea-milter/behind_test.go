@@ -104,6 +104,54 @@ func TestBehindSplit(t *testing.T) {
 	}
 }
 
+// TestPostfixSplits has nothing but the second pass, for which Postfix makes of each
+// recipient a mail of his own.
+func TestPostfixSplits(t *testing.T) {
+	l := startLab(t, newPostfix(t, "for everything"))
+	l.rules = "[[rule]]\nsender = [\"<>\"]\nrecipient = [\"*\"]\naction = \"never\"\n[[rule]]\nrecipient = [\"friend.test\"]\naction = \"never\"\n"
+	l.startMilter(l.resolver)
+	l.unlist()
+	l.passOnceMore()
+	before := len(l.sink.Delivered())
+	want := entity{"Content-Type: text/plain\r\n", secret + "\r\n"}
+	to := []string{"rsa@good.test", "ec@good.test", "carol@friend.test", "rsa2@good.test"} // the last one in Bcc
+	if err := l.sendFrom("bob@house.test", mail(want, to[:3]...), append(to, "nobody@good.test")...); err != nil {
+		t.Fatal(err)
+	}
+	sent := l.after(t, before, len(to))
+	l.gets(t, sent, want, to...)
+	for _, d := range sent {
+		if len(d.To) != 1 {
+			t.Errorf("one mail for %q", d.To)
+		}
+	}
+	l.sub("no certificate", func(t *testing.T) {
+		before := len(l.sink.Delivered())
+		if err := l.sendFrom("rsa@good.test", mail(want, "nobody@good.test"), "nobody@good.test"); err != nil {
+			t.Fatal(err)
+		}
+		wait(t, "the bounce", func() bool { return len(l.sink.Delivered()) > before })
+		bounce := l.sink.Delivered()[before]
+		if bounce.From != "" || !bytes.Contains(bounce.Data, []byte("5.7.5")) || bytes.Contains(bounce.Data, []byte(secret)) {
+			t.Errorf("not a bounce with the reason alone: %.4000s", bounce.Data)
+		}
+	})
+}
+
+// unlist takes the gateway out of main.cf.
+func (l *lab) unlist() {
+	l.t.Helper()
+	main := readFile(l.t, l.path("postfix/main.cf"))
+	for _, list := range []string{"smtpd_milters", "non_smtpd_milters"} {
+		line := "\n" + list + " = unix:smimea/milter.sock\n"
+		if !strings.Contains(main, line) {
+			l.t.Fatalf("main.cf has no line %q", line)
+		}
+		main = strings.Replace(main, line, "\n", 1)
+	}
+	l.write("postfix/main.cf", main)
+}
+
 // startBehind starts a lab whose Postfix knows ways out of the house.
 func startBehind(t *testing.T, heading string) *lab {
 	t.Helper()

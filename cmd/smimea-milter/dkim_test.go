@@ -105,10 +105,8 @@ func (l *lab) signWith(port int) {
 	l.t.Helper()
 	const signer = "inet:127.0.0.1:8891"
 	ours := fmt.Sprintf("inet:127.0.0.1:%d", port)
+	l.unlist() // once each
 	main, master := readFile(l.t, l.path("postfix/main.cf")), readFile(l.t, l.path("postfix/master.cf"))
-	for _, line := range []string{"smtpd_milters", "non_smtpd_milters"} { // once each
-		main = strings.Replace(main, "\n"+line+" = unix:smimea/milter.sock\n", "\n", 1)
-	}
 	main += strings.ReplaceAll(readmeLines(l.t, "# /etc/postfix/main.cf, with a DKIM signer"), signer, ours)
 	asks := strings.ReplaceAll(readmeLines(l.t, "# /etc/postfix/master.cf, for copies, with a DKIM signer"), signer, ours)
 	l.write("postfix/main.cf", main)
