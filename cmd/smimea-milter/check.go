@@ -25,6 +25,7 @@ type report struct {
 	w      io.Writer
 	failed bool
 	copies string // where copies go, host:port; empty for nowhere
+	most   int    // how many of one mail
 }
 
 func (r *report) ok(format string, args ...any) {

@@ -116,6 +116,11 @@ func TestPostfixFindings(t *testing.T) {
 		{name: "no milters at one service", set: map[string]string{"127.0.0.1:10025/inet/receive_override_options": "no_milters"}, want: "warning: 127.0.0.1:10025/inet/receive_override_options has no_milters: what comes by 127.0.0.1:10025/inet does NOT go through the gateway"},
 		{name: "other options", set: map[string]string{"receive_override_options": "no_address_mappings", "x/inet/receive_override_options": "no_header_body_checks"}, want: "ok: milter_default_action", not: "no_milters"},
 		{name: "copies", set: map[string]string{"127.0.0.1:10026/inet/smtpd_milters": ""}, want: "ok: 127.0.0.1:10026: copies do not come back to the gateway", not: "warning:"},
+		{name: "processes enough", set: map[string]string{"127.0.0.1:10026/inet/smtpd_milters": "", "127.0.0.1:10026/inet/process_limit": "110"}, want: "ok: 127.0.0.1:10026: copies do not", not: "warning:"},
+		{name: "too few processes", set: map[string]string{"127.0.0.1:10026/inet/smtpd_milters": "", "127.0.0.1:10026/inet/process_limit": "100"},
+			want: "warning: 127.0.0.1:10026/inet/process_limit = 100: a mail that needs more copies is deferred for ever, and limits.copies is 100 (postconf -F 127.0.0.1:10026/inet/process_limit=110)"},
+		{name: "as few as all services", set: map[string]string{"127.0.0.1:10026/inet/smtpd_milters": "", "127.0.0.1:10026/inet/process_limit": "-", "default_process_limit": "50"},
+			want: "warning: 127.0.0.1:10026/inet/process_limit = 50: "},
 		{name: "copies, by a name", set: map[string]string{"localhost:10026/inet/smtpd_milters": "inet:127.0.0.1:8891"}, want: "ok: localhost:10026: copies do not come back", not: "warning:"},
 		{name: "copies come back", set: map[string]string{"10026/inet/smtpd_milters": "unix:smimea/milter.sock"}, want: "warning: 10026/inet/smtpd_milters: copies come back to the gateway (postconf -P '10026/inet/smtpd_milters=', "},
 		{name: "copies come back, and say so", set: map[string]string{"10026/inet/smtpd_milters": "unix:smimea/milter.sock", "10026/inet/milter_macro_daemon_name": "smimea-resubmit"},
@@ -144,7 +149,7 @@ func TestPostfixFindings(t *testing.T) {
 			sockets = []string{socket}
 		}
 		var out bytes.Buffer
-		r := report{w: &out, copies: "127.0.0.1:10026"}
+		r := report{w: &out, copies: "127.0.0.1:10026", most: 100}
 		r.postfix(mta, sockets, rules)
 		if !strings.Contains("\n"+out.String(), "\n"+tt.want) {
 			t.Errorf("%s: no line %q in\n%s", tt.name, tt.want, out.String())

@@ -22,7 +22,7 @@ import (
 // parameters are what is asked of postconf(1).
 var parameters = []string{
 	"queue_directory", "milter_default_action", "milter_protocol", "smtpd_milters", "non_smtpd_milters",
-	"message_size_limit", "mailbox_size_limit", "virtual_mailbox_limit", "receive_override_options", "enable_original_recipient",
+	"message_size_limit", "mailbox_size_limit", "virtual_mailbox_limit", "receive_override_options", "enable_original_recipient", "default_process_limit",
 	daemonName,
 	"myorigin", "mydestination", "virtual_alias_domains", "virtual_mailbox_domains", "relay_domains",
 	"local_transport", "forward_path", "allow_percent_hack", "swap_bangpath",
@@ -48,7 +48,7 @@ func readPostfix() (map[string]string, error) {
 	for _, parameter := range behindParameters() {
 		main, master = append(main, parameter), append(master, "*/*/"+parameter)
 	}
-	for _, args := range [][]string{main, master} {
+	for _, args := range [][]string{main, master, {"-F", "*/inet/process_limit"}} {
 		if err := postconf(values, args...); err != nil {
 			return nil, err
 		}

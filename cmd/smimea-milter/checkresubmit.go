@@ -7,6 +7,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 
@@ -23,7 +24,7 @@ func (r *report) resubmit(settings *config.Config) {
 	if at == "" {
 		return
 	}
-	r.copies = at
+	r.copies, r.most = at, settings.Limits.Copies
 	if err := askListener(at); err != nil {
 		r.fail("copies cannot go to %s, and mails that need some are deferred: %v (Postfix needs the lines below in master.cf; for Sendmail see smimea-milter(8))\n%s",
 			at, err, listenerLines(at, settings.Limits.Copies))
@@ -60,6 +61,7 @@ func listenerLines(at string, copies int) string {
   -o smtpd_data_restrictions=
   -o smtpd_end_of_data_restrictions=
   -o smtpd_reject_unlisted_recipient=no
+  -o receive_override_options=no_header_body_checks
   -o smtpd_discard_ehlo_keywords=
   -o smtpd_tls_security_level=none`, at, copies+10)
 }
@@ -117,6 +119,7 @@ func (r *report) daemonNames(mta map[string]string) {
 // listener looks at the service's own settings. The gateway itself passes what
 // comes back, if the listener says that it is one.
 func (r *report) listener(mta map[string]string, service string, asksUs bool) {
+	r.processes(mta, service)
 	name := mta[service+"/inet/"+daemonName]
 	switch {
 	case asksUs && name != milter.ResubmitDaemon:
@@ -125,6 +128,19 @@ func (r *report) listener(mta map[string]string, service string, asksUs bool) {
 		r.ok("%s: copies come back to the gateway, which passes them", service)
 	default:
 		r.ok("%s: copies do not come back to the gateway", service)
+	}
+}
+
+// processes: all copies of a mail stand in the listener at once, each in a process
+// of its own.
+func (r *report) processes(mta map[string]string, service string) {
+	parameter := service + "/inet/process_limit"
+	value := mta[parameter]
+	if value == "-" {
+		value = mta["default_process_limit"]
+	}
+	if n, err := strconv.Atoi(value); err == nil && n != 0 && n <= r.most {
+		r.warn("%s = %d: a mail that needs more copies is deferred for ever, and limits.copies is %d (postconf -F %s=%d)", parameter, n, r.most, parameter, r.most+10)
 	}
 }
 
