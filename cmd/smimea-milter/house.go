@@ -95,7 +95,7 @@ func (hs *houses) replace(next *house) {
 	old := hs.current
 	next.Gateway.ShareMemory(old.Gateway)
 	if next.Gateway.Resubmit != nil {
-		next.Gateway.Resubmit.Journal = hs.journal
+		next.Gateway.Resubmit.Succeed(old.Gateway.Resubmit)
 	}
 	next.users++
 	hs.current = next

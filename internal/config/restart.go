@@ -19,6 +19,7 @@ func (c *Config) NeedRestart(next *Config) []string {
 		{"limits.wait", c.Limits.Wait == next.Limits.Wait},
 		{"resubmit.address", c.Resubmit.Address == next.Resubmit.Address},
 		{"resubmit.journal", c.Resubmit.Journal == next.Resubmit.Journal},
+		{"limits.copies", c.Limits.Copies == next.Limits.Copies},
 		{"metrics.listen", c.Metrics.Listen == next.Metrics.Listen},
 	} {
 		if !setting.same {

@@ -29,8 +29,8 @@ func TestNeedRestart(t *testing.T) {
 		{"mode", "mode = \"shadow\"\n" + oneRule, []string{"mode"}},
 		{"copies", oneRule + "[resubmit]\naddress = \"inet:127.0.0.1:10026\"\njournal = \"/var/lib/copies\"\n",
 			[]string{"resubmit.address", "resubmit.journal"}},
-		{"limits", oneRule + "[limits]\nconnections = 10\nmails = 5\nmemory = \"64MB\"\nwait = \"1s\"\n",
-			[]string{"limits.connections", "limits.mails", "limits.memory", "limits.wait"}},
+		{"limits", oneRule + "[limits]\nconnections = 10\nmails = 5\nmemory = \"64MB\"\nwait = \"1s\"\ncopies = 5\n",
+			[]string{"limits.connections", "limits.mails", "limits.memory", "limits.wait", "limits.copies"}},
 	} {
 		if got := parse(oneRule).NeedRestart(parse(tt.changed)); !slices.Equal(got, tt.want) {
 			t.Errorf("%s: %q, want %q", tt.name, got, tt.want)

@@ -63,12 +63,24 @@ func (r *Resubmission) octets() int64 {
 // A mail whose every recipient gets a copy needs one more than it may have beside
 // itself.
 func (r *Resubmission) reserve(ctx context.Context, sessions int) (release func(), err error) {
-	r.once.Do(func() { r.slots = semaphore.NewWeighted(int64(r.copies()) + 1) })
-	if err := r.slots.Acquire(ctx, int64(sessions)); err != nil {
+	if err := r.places().Acquire(ctx, int64(sessions)); err != nil {
 		return nil, fmt.Errorf("too many copies are on their way: %w", err)
 	}
 	return func() { r.slots.Release(int64(sessions)) }, nil
 }
+
+func (r *Resubmission) places() *semaphore.Weighted {
+	r.once.Do(func() {
+		if r.slots == nil {
+			r.slots = semaphore.NewWeighted(int64(r.copies()) + 1)
+		}
+	})
+	return r.slots
+}
+
+// Succeed has it take the place of another one, of as many copies: both together
+// keep one journal, and to one number of sessions. It is called before it is used.
+func (r *Resubmission) Succeed(old *Resubmission) { r.Journal, r.slots = old.Journal, old.places() }
 
 // A submission is one copy in an SMTP session, all of it but the dot that ends
 // it. Until that is sent the MTA has nothing.
