@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"slices"
 	"strings"
@@ -285,6 +286,11 @@ func (m *Mail) commitAll(ctx context.Context, all []*submission) error {
 // commit waits for the disk before it goes on, so that only a crash between the
 // MTA's answer and this note can give somebody a second copy.
 func (m *Mail) commit(ctx context.Context, s *submission) (failed, unnoted error) {
+	defer func() {
+		if p := recover(); p != nil { // in a goroutine of ours it would end the process
+			failed = fmt.Errorf("panic: %v", p)
+		}
+	}()
 	if err := s.commit(ctx); err != nil {
 		s.abort()
 		return err, nil
