@@ -2,7 +2,10 @@ package milter
 
 import (
 	"context"
+	"errors"
+	"io"
 	"net"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -115,6 +118,36 @@ func TestAccepted(t *testing.T) {
 				t.Errorf("it was told so %d times, want %d", n, tt.want)
 			}
 		})
+	}
+}
+
+// When we lose patience the connection ends, and what is left of a frame that came
+// in part is not taken for one.
+func TestImpatienceEnds(t *testing.T) {
+	for _, piece := range []string{"", "\x00\x00\x00", frame('D', "M")[:5]} {
+		h := serve(t, &Server{Idle: 100 * time.Millisecond, Frame: 100 * time.Millisecond}, nil)
+		dialer := &keepingDialer{}
+		s, err := mta.NewClientWithOptions("tcp", h.addr.String(), mta.ClientOptions{
+			Dialer: dialer, ReadTimeout: 2 * time.Second, WriteTimeout: 2 * time.Second, ActionMask: 0x1ff, ProtocolMask: 0x1fffff,
+		}).Session()
+		if err != nil {
+			t.Fatal(err)
+		}
+		h.send(s)
+		if _, act, err := s.End(); err != nil || act.Code != mta.ActAccept {
+			t.Fatal(act, err)
+		}
+		io.WriteString(dialer.conn, piece)
+		time.Sleep(150 * time.Millisecond)
+		io.WriteString(dialer.conn, frame('M', "<mallory@example.org>\x00"))
+		dialer.conn.SetReadDeadline(time.Now().Add(time.Second))
+		if n, err := dialer.conn.Read(make([]byte, 100)); n > 0 || errors.Is(err, os.ErrDeadlineExceeded) {
+			t.Errorf("behind %q: %d octets, %v", piece, n, err)
+		}
+		if len(h.mails) != 1 {
+			t.Errorf("behind %q: a mail was begun", piece)
+		}
+		dialer.conn.Close()
 	}
 }
 

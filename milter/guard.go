@@ -171,6 +171,7 @@ type guardedConn struct {
 	once  sync.Once
 
 	busy bool // a mail is in flight; guarded by guard.mu
+	left bool // see leave
 }
 
 func (c *guardedConn) Read(p []byte) (int, error) {
@@ -256,6 +257,9 @@ func (c *guardedConn) Close() error {
 
 // next reads the next frame into buf and rest.
 func (c *guardedConn) next() error {
+	if c.left {
+		return io.EOF
+	}
 	if err := c.flush(nil); err != nil {
 		return c.broken(err)
 	}
@@ -272,7 +276,7 @@ func (c *guardedConn) next() error {
 		return c.broken(err)
 	}
 	if !c.arrived(cmd) {
-		return io.EOF
+		return c.leave(io.EOF)
 	}
 	if cmd == cmdQuit && c.last != cmdAbort {
 		c.buf = append(slices.Clone(abortFrame), c.buf...)
@@ -281,13 +285,14 @@ func (c *guardedConn) next() error {
 	return nil
 }
 
-// leave ends the connection by our own wish. It says so first, if the MTA has had
-// the last word on a mail and no time for a command more: it goes on, and has not
-// died.
+// leave ends the connection by our own wish. It says so first: an MTA that has had
+// the last word on a mail, and had no time for a command more, goes on, and has not
+// died. Nothing is read behind that, where a frame may have been cut.
 func (c *guardedConn) leave(err error) error {
-	if c.last != cmdEnd {
+	if c.last == 0 {
 		return err
 	}
+	c.left = true
 	c.buf = append(c.buf[:0], abortFrame...)
 	c.last, c.rest = cmdAbort, c.buf
 	return nil
