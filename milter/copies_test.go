@@ -164,6 +164,12 @@ func (m *fakeMail) acceptances() int {
 	return m.accepted
 }
 
+func (m *fakeMail) losses() int {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.lost
+}
+
 // A refused mail comes again.
 func TestRefusedIsNotAccepted(t *testing.T) {
 	h := serve(t, &Server{}, func(m *fakeMail) {

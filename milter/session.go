@@ -41,8 +41,8 @@ type session struct {
 	near   bool         // the client is on the MTA's own machine
 	tx     *transaction // nil between mails
 
-	// accepted is the last mail, if the MTA was told that it is accepted and has
-	// not been heard of since. Should it die now, the mail comes again.
+	// accepted is the last mail, if its verdict accepts and the MTA has not been heard
+	// of since. Should the connection end now, the mail comes again.
 	accepted mail
 }
 
@@ -300,10 +300,11 @@ func (s *session) EndOfMessage(m dj.Modifier) (resp *dj.Response, err error) {
 	if verdict.Trouble != nil {
 		s.server.Log.Error("milter: handing over copies", "queue_id", tx.record.queue, "why", verdict.Trouble.Error())
 	}
-	switch {
-	case verdict.Reply.Action != gateway.Accept:
+	if verdict.Reply.Action != gateway.Accept {
 		return s.finish(verdict.Reply), nil
-	case tx.cut:
+	}
+	s.accepted = tx.mail
+	if tx.cut {
 		return nil, errors.New("milter: accepted without its whole body")
 	}
 	return s.carryOut(ctx, m, verdict)
@@ -313,14 +314,12 @@ func (s *session) EndOfMessage(m dj.Modifier) (resp *dj.Response, err error) {
 func (s *session) carryOut(ctx context.Context, m dj.Modifier, v gateway.Verdict) (*dj.Response, error) {
 	record := &s.tx.record
 	record.encrypted = v.Encrypted
-	s.accepted = s.tx.mail
 	if v.Nobody {
 		s.finish(v.Reply)
 		return dj.RespDiscard, nil
 	}
 	var err error
 	if record.out, err = rewrite(ctx, m, v); err != nil {
-		s.lost()
 		s.server.Log.Error("milter: replacing the message", "queue_id", record.queue, "why", err.Error())
 		return nil, err
 	}

@@ -122,6 +122,8 @@ func TestHalfAMailIsNeverAccepted(t *testing.T) {
 		if _, act, err := s.End(); err == nil {
 			t.Errorf("body %s: the answer was %c, want none", name, act.Code)
 		}
+		m := <-h.mails
+		eventually(t, "body "+name+": told that it is lost", func() bool { return m.losses() == 1 })
 	}
 }
 
@@ -134,6 +136,8 @@ func TestAcceptedWithoutItsWholeBody(t *testing.T) {
 	if _, act, err := s.End(); err == nil {
 		t.Errorf("the answer was %c, want none", act.Code)
 	}
+	m := <-h.mails
+	eventually(t, "told that it is lost", func() bool { return m.losses() == 1 })
 }
 
 func TestRepliesToRecipients(t *testing.T) {
