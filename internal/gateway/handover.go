@@ -284,11 +284,13 @@ func (m *Mail) commitAll(ctx context.Context, all []*submission) error {
 }
 
 // commit waits for the disk before it goes on, so that only a crash between the
-// MTA's answer and this note can give somebody a second copy.
+// MTA's answer and this note can give somebody a second copy. Nobody else would catch
+// a panic here, and it would cost the process.
 func (m *Mail) commit(ctx context.Context, s *submission) (failed, unnoted error) {
 	defer func() {
-		if p := recover(); p != nil { // in a goroutine of ours it would end the process
-			failed = fmt.Errorf("panic: %v", p)
+		if p := recover(); p != nil {
+			s.abort()
+			failed = fmt.Errorf("handing over a copy: panic: %v", p)
 		}
 	}()
 	if err := s.commit(ctx); err != nil {

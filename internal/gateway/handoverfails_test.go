@@ -322,3 +322,49 @@ func TestSecondSendingOnItsHeels(t *testing.T) {
 		t.Errorf("the journal keeps something: %v", err)
 	}
 }
+
+// A panic at a dot costs the mail its try, and not the process.
+func TestPanicAtADot(t *testing.T) {
+	g, _, _ := newGateway(t)
+	splittingGateway(t, g)
+	open := g.Resubmit.dial
+	g.Resubmit.dial = func(ctx context.Context) (net.Conn, error) {
+		conn, err := open(ctx)
+		return panicking{conn}, err
+	}
+	m := begin(t, g, "rsa@example.net", "bob@example.org")
+	v := send(t, m, header("To: rsa@example.net, bob@example.org"), []byte(greeting))
+	if codes(v.Reply) != "451 4.3.0" || !strings.Contains(fmt.Sprint(v.Trouble), "panic: at the dot") {
+		t.Errorf("%s %v", codes(v.Reply), v.Trouble)
+	}
+}
+
+// A panicking connection does so at the dot that ends a mail.
+type panicking struct{ net.Conn }
+
+func (c panicking) Write(p []byte) (int, error) {
+	if strings.HasSuffix(string(p), "\r\n.\r\n") {
+		panic("at the dot")
+	}
+	return c.Conn.Write(p)
+}
+
+// Nor does one behind the last dot keep the recipients for ever.
+func TestPanicLetsGo(t *testing.T) {
+	g, _, _ := newGateway(t)
+	splittingGateway(t, g)
+	m := begin(t, g, "rsa@example.net", "bob@example.org")
+	m.to[0].fate = len(m.fates)
+	func() {
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
+			}
+		}()
+		send(t, m, header("To: rsa@example.net, bob@example.org"), []byte(greeting))
+	}()
+	m.Close()
+	if busy := g.Resubmit.Journal.busy; len(busy) > 0 {
+		t.Errorf("%d are busy", len(busy))
+	}
+}

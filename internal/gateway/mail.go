@@ -345,7 +345,6 @@ func (m *Mail) pass(d division, how string) Verdict {
 
 // accept is the verdict on a mail that goes on.
 func (m *Mail) accept(d division, how string, v Verdict) Verdict {
-	m.accepting = true
 	v.Reply, v.Nobody, v.Removes = accepted, len(d.hand) == 0, d.removed(m.from.Pickup)
 	for i, copy := range d.copies {
 		sent := "encrypted"
@@ -356,6 +355,7 @@ func (m *Mail) accept(d division, how string, v Verdict) Verdict {
 	}
 	m.sent(d.hand, how, 0)
 	m.sent(d.served, "handed over before", 0)
+	m.accepting = true // last: after a panic nobody would end it
 	return v
 }
 
