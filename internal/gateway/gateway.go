@@ -15,9 +15,9 @@
 //
 // Whatever goes wrong, and whatever nobody thought of, defers the mail: it
 // stays with whoever has it, and comes again. Nothing goes out in clear but by
-// a rule that says so. No plaintext is written anywhere, and none is kept in
-// memory but the header and the piece at hand; or all of the mail, where it is to
-// be encrypted with GCM.
+// a rule that says so. No plaintext is written anywhere. In memory there is the
+// header, and the piece at hand; of a mail that is split, or is to be encrypted with
+// GCM, the first 256 KB (spool.go), and all of it while GCM needs it as a whole.
 package gateway
 
 import (

@@ -36,7 +36,7 @@ type Journal struct {
 	now    func() time.Time
 
 	mu      sync.Mutex      // guards what follows
-	busy    map[string]bool // people who are just being given a copy
+	busy    map[string]bool // people in a mail that is on its way: see enter
 	cleaned time.Time       // when old entries were dropped
 }
 
@@ -186,10 +186,10 @@ var errBusy = errors.New("the same mail is on its way just now")
 // patience is how long the same mail waits for the one before it.
 const patience = 5 * time.Second
 
-// enter has these people in the mail for one try alone, until leave: from before it
-// asks who has got his copy until it is known that the mail as a whole was
-// accepted, or was not. Another try waits for that, but not for ever. Others can be
-// in the mail at the same time: a mail server that splits a long list of
+// enter says that a try to send the mail to these people is on its way, until leave:
+// from before it asks who has got his copy until it is known whether the mail as a
+// whole was accepted. Another try for one of them waits for that, but not for long.
+// Tries for other people need not: a mail server that splits a long list of
 // recipients sends the parts at once.
 func (j *Journal) enter(ctx context.Context, mail mailKey, to Group) error {
 	ctx, cancel := context.WithTimeout(ctx, patience)
@@ -217,7 +217,7 @@ func (j *Journal) tryEnter(people [][]byte) bool {
 	return true
 }
 
-// leave lets another try have them.
+// leave says that it has come to its end.
 func (j *Journal) leave(mail mailKey, to Group) {
 	all := j.people(mail, to)
 	j.mu.Lock()

@@ -23,8 +23,9 @@ const (
 )
 
 // A Mail is one mail on its way, made by [Gateway.Begin]. Its methods are
-// called in the order of SMTP, by one goroutine; Close last, always. Calls in
-// another order defer the mail.
+// called in the order of SMTP, by one goroutine at a time; Close at the end, always,
+// and Accepted or Lost after a verdict that accepts. Calls in another order defer the
+// mail.
 type Mail struct {
 	gateway *Gateway
 	from    Sender
@@ -45,8 +46,8 @@ type Mail struct {
 	key    mailKey // in the journal, once the mail is there
 	opened bool    // it is
 
-	entered   bool // its recipients are in it for this try alone
-	accepting bool // the verdict accepts, and the MTA has still to carry it out
+	entered   bool // see Journal.enter
+	accepting bool // the verdict accepts; Accepted or Lost follows
 
 	committed bool // dots were sent, so that somebody may have his copy
 	// unnoted is why copies that have left are not in the journal.
