@@ -331,8 +331,11 @@ func isTooLong(err error) bool {
 
 // stuck is the verdict on a mail whose copies could not be handed over.
 func (m *Mail) stuck(err error) Verdict {
+	if errors.Is(err, errBusy) { // which is nobody's trouble
+		return Verdict{Reply: m.end(onItsWay, err)}
+	}
 	v := m.unsent(err, notSplit)
-	if v.Fault == nil && !errors.Is(err, errBusy) {
+	if v.Fault == nil {
 		v.Trouble = err
 	}
 	return v

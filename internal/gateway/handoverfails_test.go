@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"slices"
 	"strings"
@@ -320,6 +321,28 @@ func TestSecondSendingOnItsHeels(t *testing.T) {
 	}
 	if err := second.Accepted(); err != nil || !g.Resubmit.Journal.empty() {
 		t.Errorf("the journal keeps something: %v", err)
+	}
+}
+
+// A sender who does not wait for the end of his first try is told so, and it is
+// nobody's trouble.
+func TestImpatientSender(t *testing.T) {
+	g, _, _ := newGateway(t)
+	splittingGateway(t, g)
+	h := header("To: rsa@example.net, bob@example.org\nMessage-ID: <1@example.org>")
+	if v := send(t, begin(t, g, "rsa@example.net", "bob@example.org"), h, []byte(greeting)); v.Reply.Action != Accept {
+		t.Fatal(v.Trouble)
+	}
+	second := begin(t, g, "rsa@example.net", "bob@example.org")
+	for _, f := range h {
+		second.Header(f)
+	}
+	second.EndHeader("")
+	io.WriteString(second, greeting)
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	if v := second.End(ctx, ""); v.Reply != onItsWay || v.Trouble != nil {
+		t.Errorf("%+v", v)
 	}
 }
 

@@ -158,6 +158,7 @@ var (
 	notSealed  = deferred(451, "4.3.0", "the encryption gateway could not encrypt this mail; try again later; if this lasts, tell your postmaster")
 	tooLate    = deferred(451, "4.3.0", "the encryption gateway was not ready in time; try again later")
 	notSplit   = deferred(451, "4.3.0", "the encryption gateway could not hand over the copies of this mail; try again later; if this lasts, tell your postmaster")
+	onItsWay   = deferred(451, "4.3.0", "this mail is on its way already, by an earlier try whose end is not known yet; try again later")
 	noMemory   = deferred(451, "4.3.2", "the encryption gateway is busy with other mails; try again later")
 	tooLong    = refuse(552, "5.3.4", "the mail is too long for the encryption that its recipients ask for; send less at a time, or ask your postmaster for more memory")
 	tooMuch    = refuse(550, "5.5.3", "the copies that this mail needs for its recipients are too long together; send it to fewer at a time, or less at a time")

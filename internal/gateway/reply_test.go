@@ -12,7 +12,7 @@ func TestRepliesAreOneLineOfASCII(t *testing.T) {
 		"b\r\n250 ok\x00\x1b[31m@example.net", "jürgen@bücher.example", "\xff\xfe",
 		strings.Repeat("a", 1000) + "@example.net", strings.Repeat("ü", 1000),
 	}
-	replies := []Reply{accepted, outOfOrder, noRoom, noMemory, tooLong, tooMuch, notSealed, notSplit, tooLate, longHeader, strayBlank,
+	replies := []Reply{accepted, outOfOrder, noRoom, noMemory, tooLong, tooMuch, notSealed, notSplit, onItsWay, tooLate, longHeader, strayBlank,
 		sendSeparately(hostile), unreadable(hostile), tooManyCopies(1_000_000, 1000), notMarked(hostile, Mark{"X-" + strings.Repeat("a", 1000), "off"})}
 	var fates []Fate
 	for _, address := range hostile {
