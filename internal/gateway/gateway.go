@@ -110,8 +110,8 @@ const (
 	Accept
 )
 
-// A Verdict is the last word on a mail. Unless Reply accepts, nothing else
-// counts. The zero Verdict defers.
+// A Verdict is the last word on a mail. Unless Reply accepts, nothing else counts
+// but Fault and Trouble. The zero Verdict defers.
 type Verdict struct {
 	Reply Reply
 
@@ -153,15 +153,15 @@ type Fate struct {
 	Why      error // details that do not belong into a reply
 }
 
-// wait is the default of Gateway.Wait.
-const wait = time.Minute
+// defaultWait is that of Gateway.Wait.
+const defaultWait = time.Minute
 
 // newSealing makes one that shares the gateway's memory.
 func (g *Gateway) newSealing() *sealing {
 	g.onceMemory.Do(func() { g.shared = newMemory(g.Memory) })
 	s := &sealing{memory: g.shared, wait: g.Wait}
 	if s.wait <= 0 {
-		s.wait = wait
+		s.wait = defaultWait
 	}
 	return s
 }
