@@ -66,6 +66,9 @@ func (c *Cache) Find(ctx context.Context, address string) Keys {
 	forgot := c.timesForgotten()
 	// Who comes after everything was forgotten shares no question from before.
 	flight := c.flights.DoChan(fmt.Sprint(forgot, " ", address), func() (any, error) {
+		if keys, ok := c.get(address); ok { // a flight has just ended
+			return keys, nil
+		}
 		return c.ask(context.WithoutCancel(ctx), address, forgot), nil
 	})
 	select {
