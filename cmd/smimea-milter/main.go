@@ -161,9 +161,6 @@ func (p *process) serve() error {
 	})()
 	tellOfCRLs(p.houses.current.CRLs, time.Now(), p.log)
 
-	// Short mails live in a few MB, which would be looked through every few dozen of
-	// them. The limit is what keeps to the settings.
-	debug.SetGCPercent(400)
 	debug.SetMemoryLimit(goMemory(p.settings.Limits.Memory.Octets))
 	notify(daemon.SdNotifyReady)
 	p.log.Info("ready", "listen", p.settings.Listen, "version", programVersion())
