@@ -116,12 +116,18 @@ func fillGPGSM(w workshop, p person) error {
 	// Or the agent measures for a second how often it can hash.
 	w.write("gpg-agent.conf", []byte("s2k-count 65536\n"))
 	w.t.Cleanup(func() { w.try("gpgconf", "--kill", "all") })
-	bag, err := pkcs12.LegacyDES.Encode(p.key, p.cert(), nil, "secret")
-	if err != nil {
-		return err
+	var err error
+	for range 3 { // of a hundred bags gpgsm takes one for another charset's: each has a salt of its own
+		var bag []byte
+		if bag, err = pkcs12.LegacyDES.Encode(p.key, p.cert(), nil, "secret"); err != nil {
+			return err
+		}
+		w.input = "secret\n"
+		_, err = w.try("gpgsm", append(asGPGSM, "--import", w.write("bag.p12", bag))...)
+		if err == nil || !strings.Contains(err.Error(), "error parsing or decrypting the PKCS#12 file") {
+			return err
+		}
 	}
-	w.input = "secret\n"
-	_, err = w.try("gpgsm", append(asGPGSM, "--import", w.write("bag.p12", bag))...)
 	return err
 }
 
