@@ -98,25 +98,25 @@ const maxModelRcpts = 30
 // modelKinds are what may be found of somebody, some of it more often.
 var modelKinds = strings.Split("rsa,rsa,rsa,rsa,rsa,rsa,ec,ec,ec,ec,rsa gcm,ec gcm,x25519,mlkem,several,several,role,none,none,none,none,unusable,weak,bogus,failed,nullmx,nodomain,empty", ",")
 
+// withoutKeys are those of them that come without a certificate.
+var withoutKeys = map[string]keystore.Outcome{
+	"none":     keystore.None,
+	"unusable": keystore.Unusable,
+	"weak":     keystore.WeakOnly,
+	"bogus":    keystore.Bogus,
+	"failed":   keystore.Failed,
+	"nullmx":   keystore.NullMX,
+	"nodomain": keystore.NoDomain,
+	"empty":    keystore.Found,
+}
+
 func findingOf(r *rand.Rand, number int) modelFinding {
 	people := modelPeople()
-	switch kind := modelKinds[r.IntN(len(modelKinds))]; kind {
-	case "none":
-		return modelFinding{outcome: keystore.None}
-	case "unusable":
-		return modelFinding{outcome: keystore.Unusable}
-	case "weak":
-		return modelFinding{outcome: keystore.WeakOnly}
-	case "bogus":
-		return modelFinding{outcome: keystore.Bogus}
-	case "failed":
-		return modelFinding{outcome: keystore.Failed}
-	case "nullmx":
-		return modelFinding{outcome: keystore.NullMX}
-	case "nodomain":
-		return modelFinding{outcome: keystore.NoDomain}
-	case "empty":
-		return modelFinding{outcome: keystore.Found}
+	kind := modelKinds[r.IntN(len(modelKinds))]
+	if outcome, ok := withoutKeys[kind]; ok {
+		return modelFinding{outcome: outcome}
+	}
+	switch kind {
 	case "role": // several people read with the same key
 		return modelFinding{keystore.Found, people["rsa"][maxModelRcpts:]}
 	case "several":

@@ -5,6 +5,8 @@ import (
 	"os/exec"
 	"testing"
 	"time"
+
+	"smimea.example/tools/judges"
 )
 
 func TestParseStat(t *testing.T) {
@@ -58,7 +60,7 @@ func TestParseModel(t *testing.T) {
 // What children took counts while they live, and after their end.
 func TestFamilyTime(t *testing.T) {
 	if _, err := os.Stat("/proc/self/stat"); err != nil {
-		t.Skip("needs /proc of Linux")
+		judges.Missing(t, "/proc of Linux")
 	}
 	// The shell is the family's head; its child is busy for a while, then sleeps.
 	shell := exec.Command("sh", "-c", `sh -c 'i=0; while [ $i -lt 300000 ]; do i=$((i+1)); done; echo; read x'; echo; read x`)
